@@ -1,0 +1,109 @@
+"""What may be added to an instance: one file per extension, found by listing this folder.
+
+An entry is plain data: its settings, the library to preload, the SQL extension to create. What a process-running extension (the
+pooler) does with its settings is the engine's business; the entry knows nothing of machines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+from howdah.errors import Invalid, NotFound
+from howdah.phrase import Phrase, say
+
+Kind = Literal["integer", "seconds", "enum", "boolean"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of an extension: its type, range, default and what it means."""
+
+    name: str
+    kind: Kind
+    description: Phrase
+    default: str | None = None  # None: chosen when the extension is added, and said
+    minimum: int = 0
+    maximum: int = 2_147_483_647
+    choices: tuple[str, ...] = ()
+    since: tuple[int, ...] = ()  # the first version of the program that knows it
+    swaps: bool = False  # a running process cannot reload it: a new generation takes over
+
+    def parse(self, text: str) -> str:
+        """Return the checked text of a value, or refuse it; PgBouncer itself wraps integers and takes -1, so ranges are ours to hold."""
+        if self.kind == "enum":
+            return self._choice(text)
+        if self.kind == "boolean":
+            return self._boolean(text)
+        return self._number(text)
+
+    def _choice(self, text: str) -> str:
+        if text.lower() not in self.choices:
+            raise self._refuse(text, say("expected one of {choices}", choices=", ".join(self.choices)))
+        return text.lower()
+
+    def _boolean(self, text: str) -> str:
+        words = {"1": "1", "on": "1", "true": "1", "yes": "1", "0": "0", "off": "0", "false": "0", "no": "0"}
+        if text.lower() not in words:
+            raise self._refuse(text, say("expected on or off"))
+        return words[text.lower()]
+
+    def _number(self, text: str) -> str:
+        if not (text.isascii() and text.isdigit() and len(text) < 16):
+            raise self._refuse(text, say("expected a whole number"))
+        if not self.minimum <= int(text) <= self.maximum:
+            raise self._refuse(text, say("expected {minimum} to {maximum}", minimum=self.minimum, maximum=self.maximum))
+        return str(int(text))
+
+    def _refuse(self, text: str, expected: Phrase) -> Invalid:
+        shown = text if len(text) <= 60 and text.isprintable() else repr(text[:60])
+        return Invalid("invalid_value", say("cannot set {name}={value}: {expected}", name=self.name, value=shown, expected=expected))
+
+
+@dataclass(frozen=True)
+class Extension:
+    """Something that is added to an instance by name."""
+
+    name: str
+    title: Phrase
+    description: Phrase
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    preload: str | None = None  # library for shared_preload_libraries: adding or removing it costs one restart
+    creates: str | None = None  # SQL extension made in every database
+    program: str | None = None  # what runs beside PostgreSQL for it
+    parameters: Mapping[str, Setting] = field(default_factory=dict)  # PostgreSQL parameters that the library brings
+
+    def parse(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return the settings checked, or refuse an unknown name or a wrong value."""
+        known = {**self.settings, **self.parameters}
+        return {self._known(name, known).name: self._known(name, known).parse(text) for name, text in given.items()}
+
+    def _known(self, name: str, known: Mapping[str, Setting]) -> Setting:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            hint = say("did you mean {near}?", near=", ".join(near)) if near else say("see `howdah extensions catalog`")
+            message = say(
+                "cannot set {name} of extension {extension}: there is no such setting", name=repr(name)[1:-1], extension=self.name
+            )
+            raise Invalid("unknown_setting", message, hint)
+        return known[name]
+
+
+@cache
+def catalog() -> Mapping[str, Extension]:
+    """Return every extension by name, read from the files of this folder."""
+    found = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    return {entry.EXTENSION.name: entry.EXTENSION for entry in found}
+
+
+def extension(name: str) -> Extension:
+    """Return the extension of that name, or NotFound with the names there are."""
+    if name not in catalog():
+        hint = say("there are: {names}", names=", ".join(sorted(catalog())))
+        raise NotFound("unknown_extension", say("cannot find extension {name}", name=repr(name)[1:-1]), hint)
+    return catalog()[name]

@@ -1,0 +1,201 @@
+"""What is really there, at one moment: plain facts, gathered part by part, each part looked at when a concern first asks for it.
+
+A look costs: files a millisecond, SQL ten, every database its own connection. So `Observed` holds looks, not results, and remembers
+each answer for the pass. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from howdah.core.instance import Hop
+
+ServerState = Literal["absent", "starting", "ready", "unreachable"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What this machine is and has; the same for every instance."""
+
+    server_user: str
+    pooler_user: str
+    own_user: str
+    pooler_version: tuple[int, ...] = ()
+    cores: int = 1
+    memory_mib: int = 1024
+    nofile: int = 1024  # hard limit of file descriptors of one process
+    loopback_v6: bool = False
+    renews: bool = False  # something is known to renew certificates while nobody types
+    now: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True)
+class FileSeen:
+    """A file as it lies on disk."""
+
+    digest: str
+    mode: int
+    owner: str
+    ctime: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate with its key on disk, both readable and belonging together."""
+
+    serial: str
+    names: frozenset[str]
+    not_before: float
+    not_after: float
+    trusted: bool  # issued by the CA that clients are told to verify with
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The instance's files."""
+
+    data: Literal["absent", "ready"]
+    files: Mapping[str, FileSeen] = field(default_factory=dict)
+    pairs: Mapping[Hop, tuple[Pair, ...]] = field(default_factory=dict)  # newest first
+
+
+@dataclass(frozen=True)
+class Session:
+    """A client session, named so that a person can recognise it."""
+
+    hop: Hop
+    user: str
+    database: str
+    application: str
+    address: str
+    id: str  # backend pid, or PgBouncer's client id or pointer
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.database} ({self.application or '-'}, {self.address})"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role as the server has it; `mark` is the digest of the verifier that Howdah last set, empty for a role it did not make."""
+
+    login: bool
+    superuser: bool = False
+    replication: bool = False
+    createrole: bool = False
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class DatabaseSeen:
+    """A database as the server has it; `access` are the wanted roles that hold every right there."""
+
+    owner: str
+    made: bool  # made by Howdah
+    connectable: bool = True
+    access: frozenset[str] = frozenset()
+    public: bool = True  # PUBLIC may connect
+
+
+@dataclass(frozen=True)
+class Server:
+    """The PostgreSQL server: alive, reachable and right are three facts."""
+
+    state: ServerState
+    pid: int = 0
+    identity: str = ""  # pid and start time: never true of another process
+    version: str = ""
+    digest: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    pending: frozenset[str] = frozenset()
+    loaded_at: float = 0.0  # pg_conf_load_time()
+    errors: tuple[str, ...] = ()  # pg_file_settings, pg_hba_file_rules, pg_ident_file_mappings
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    databases: Mapping[str, DatabaseSeen] = field(default_factory=dict)
+    sessions: tuple[Session, ...] = ()  # on the TCP port
+    plaintext: tuple[Session, ...] = ()  # those of them without TLS
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is inside one database: SQL extensions, and the digest of the lookup function ('' where it is not, or is altered)."""
+
+    extensions: frozenset[str] = frozenset()
+    lookup: str = ""
+    lookup_connect: bool = False  # the lookup role may connect
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of the pooler: a keeper with its PgBouncer."""
+
+    number: int
+    keeper: bool
+    alive: bool
+    reachable: bool
+    identity: str = ""
+    version: tuple[int, ...] = ()
+    files: Mapping[str, FileSeen] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()  # settings that this PgBouncer cannot reload
+    loaded: str = ""
+    addresses: tuple[tuple[str, int], ...] = ()
+    halted: tuple[str, ...] = ()  # databases paused or disabled
+    clients: tuple[Session, ...] = ()
+    plaintext: tuple[Session, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What a stranger on the wire is told at one hop."""
+
+    answers: bool = False
+    plaintext_refused: bool = False
+    serial: str = ""  # of the certificate served; empty where TLS is not spoken
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How each part is looked at; tests hand in plain lambdas."""
+
+    disk: Callable[[], Disk]
+    server: Callable[[], Server] = lambda: Server("absent")
+    inside: Callable[[], Mapping[str, Inside]] = dict
+    pooler: Callable[[], tuple[Generation, ...]] = tuple
+    wire: Callable[[], Mapping[Hop, Wire]] = dict
+
+
+class Observed:
+    """One moment of one instance; every part is looked at once, when first asked for."""
+
+    def __init__(self, facts: Facts, looks: Looks) -> None:
+        self.facts = facts
+        self._looks = looks
+
+    @cached_property
+    def disk(self) -> Disk:
+        """The instance's files."""
+        return self._looks.disk()
+
+    @cached_property
+    def server(self) -> Server:
+        """The PostgreSQL server."""
+        return self._looks.server()
+
+    @cached_property
+    def inside(self) -> Mapping[str, Inside]:
+        """Every database that admits connections, by name."""
+        return self._looks.inside()
+
+    @cached_property
+    def pooler(self) -> tuple[Generation, ...]:
+        """The generations of the pooler that have a directory, oldest first."""
+        return self._looks.pooler()
+
+    @cached_property
+    def wire(self) -> Mapping[Hop, Wire]:
+        """What each hop tells a stranger."""
+        return self._looks.wire()

@@ -1,0 +1,56 @@
+"""An operation: a request by a person and its story, for people. It never drives the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Outcome = Literal["waiting", "running", "done", "failed", "withdrawn"]
+Status = Literal["creating", "running", "updating", "stopped", "down", "error", "deleting"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One act within an operation: what was done, why, and how long it took (milliseconds)."""
+
+    step: str
+    why: str
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Who asked, for which generation, what was done, how long it took (seconds since the epoch), why it failed."""
+
+    id: int
+    instance_id: str
+    generation: int
+    verb: str
+    actor: str
+    asked: Mapping[str, Any] = field(default_factory=dict)  # never a password or verifier
+    outcome: Outcome = "waiting"
+    started: float = 0.0
+    finished: float = 0.0
+    story: tuple[Line, ...] = ()
+    error: Mapping[str, Any] = field(default_factory=dict)  # {code, message, hint} of what stopped it
+
+
+def status(wish: str, *, alive: bool, pooler_alive: bool, last: Operation | None, converged: int) -> Status:
+    """Return what to call an instance, from its wish, a quick look, its last operation and the last generation that converged.
+
+    >>> status("running", alive=True, pooler_alive=True, last=None, converged=3)
+    'running'
+    >>> status("running", alive=False, pooler_alive=False, last=None, converged=3)
+    'down'
+    """
+    at_work = last is not None and last.outcome in ("waiting", "running")
+    if wish == "deleted":
+        return "deleting"
+    if at_work:
+        return "creating" if converged == 0 else "updating"
+    if last is not None and last.outcome == "failed" and (converged == 0 or not alive):
+        return "error"
+    if wish == "stopped":
+        return "stopped"
+    return "running" if alive and pooler_alive else "down"

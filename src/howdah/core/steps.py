@@ -1,0 +1,299 @@
+"""The acts by which an instance comes true: each step is plain data with a reason, and one `apply(host)`.
+
+`Host` is the seam to a machine. Every method returns only when its effect can be seen, or raises: `Failed` when it could not be done
+within its time limit, `Refused` when a server rejected what was wanted, with the server's own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from howdah.core.instance import Database, Hop, Instance, User
+from howdah.core.observed import Facts, Observed
+from howdah.errors import Failed
+from howdah.phrase import Phrase
+
+
+class Refused(Failed):
+    """A server rejected what was wanted: the wish is withdrawn, and its words are kept."""
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A file as it should lie: a name within its directory, a text, a mode."""
+
+    name: str
+    text: str
+    mode: int = 0o600
+
+
+class Host(Protocol):
+    """A machine that runs servers."""
+
+    def facts(self) -> Facts: ...
+    def observe(self, want: Instance) -> Observed: ...
+    def take_data(self, want: Instance) -> None: ...
+    def issue(self, want: Instance, hop: Hop) -> None: ...
+    def write_server_files(self, want: Instance, files: Sequence[WantedFile]) -> None: ...
+    def start_server(self, want: Instance) -> None: ...
+    def restart_server(self, want: Instance) -> None: ...
+    def stop_server(self, want: Instance) -> None: ...
+    def reload_server(self, want: Instance, digest: str) -> None: ...
+    def set_service_roles(self, want: Instance) -> None: ...
+    def set_user(self, want: Instance, user: User) -> None: ...
+    def drop_user(self, want: Instance, name: str) -> None: ...
+    def create_database(self, want: Instance, database: Database) -> None: ...
+    def drop_database(self, want: Instance, name: str) -> None: ...
+    def set_access(self, want: Instance, database: str) -> None: ...
+    def install_lookup(self, want: Instance, databases: Sequence[str]) -> None: ...
+    def remove_lookup(self, want: Instance, databases: Sequence[str]) -> None: ...
+    def create_extension(self, want: Instance, database: str, name: str) -> None: ...
+    def drop_extension(self, want: Instance, database: str, name: str) -> None: ...
+    def start_pooler(self, want: Instance, number: int, files: Sequence[WantedFile]) -> None: ...
+    def change_pooler(self, want: Instance, number: int, files: Sequence[WantedFile]) -> None: ...
+    def reload_pooler(self, want: Instance, number: int) -> None: ...
+    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> None: ...
+    def resume_pooler(self, want: Instance, number: int) -> None: ...
+    def end_plaintext(self, want: Instance, hop: Hop) -> None: ...
+    def move_to_trash(self, want: Instance) -> None: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One act toward the wanted instance, and why it is due."""
+
+    want: Instance
+    why: Phrase
+
+    def apply(self, host: Host) -> None:
+        """Do it on `host`; return when the effect can be seen."""
+        raise TypeError(f"{type(self).__name__} says what to do by overriding apply")
+
+
+class TakeData(Step):
+    """Make the data directory: claim a spare, or initialise one."""
+
+    def apply(self, host: Host) -> None:
+        host.take_data(self.want)
+
+
+@dataclass(frozen=True)
+class IssueCertificate(Step):
+    """Issue a certificate for one hop."""
+
+    hop: Hop
+
+    def apply(self, host: Host) -> None:
+        host.issue(self.want, self.hop)
+
+
+@dataclass(frozen=True)
+class WriteServerFiles(Step):
+    """Check PostgreSQL's files with PostgreSQL itself, then put them in place."""
+
+    files: tuple[WantedFile, ...]
+
+    def apply(self, host: Host) -> None:
+        host.write_server_files(self.want, self.files)
+
+
+class StartServer(Step):
+    """Start PostgreSQL."""
+
+    def apply(self, host: Host) -> None:
+        host.start_server(self.want)
+
+
+class RestartServer(Step):
+    """Restart PostgreSQL behind a paused pooler."""
+
+    def apply(self, host: Host) -> None:
+        host.restart_server(self.want)
+
+
+class StopServer(Step):
+    """Stop PostgreSQL."""
+
+    def apply(self, host: Host) -> None:
+        host.stop_server(self.want)
+
+
+@dataclass(frozen=True)
+class ReloadServer(Step):
+    """Make PostgreSQL load its files; done when it reports their digest."""
+
+    digest: str
+
+    def apply(self, host: Host) -> None:
+        host.reload_server(self.want, self.digest)
+
+
+class SetServiceRoles(Step):
+    """Make Howdah's own roles what they must be."""
+
+    def apply(self, host: Host) -> None:
+        host.set_service_roles(self.want)
+
+
+@dataclass(frozen=True)
+class SetUser(Step):
+    """Make a user's role, or give it its wanted password."""
+
+    user: User
+
+    def apply(self, host: Host) -> None:
+        host.set_user(self.want, self.user)
+
+
+@dataclass(frozen=True)
+class DropUser(Step):
+    """Drop a role that Howdah made and nobody wants."""
+
+    name: str
+
+    def apply(self, host: Host) -> None:
+        host.drop_user(self.want, self.name)
+
+
+@dataclass(frozen=True)
+class CreateDatabase(Step):
+    """Create a database."""
+
+    database: Database
+
+    def apply(self, host: Host) -> None:
+        host.create_database(self.want, self.database)
+
+
+@dataclass(frozen=True)
+class DropDatabase(Step):
+    """Drop a database that Howdah made and nobody wants."""
+
+    name: str
+
+    def apply(self, host: Host) -> None:
+        host.drop_database(self.want, self.name)
+
+
+@dataclass(frozen=True)
+class SetAccess(Step):
+    """Give the granted users every right in a database, and take it from those no longer granted."""
+
+    database: str
+
+    def apply(self, host: Host) -> None:
+        host.set_access(self.want, self.database)
+
+
+@dataclass(frozen=True)
+class InstallLookup(Step):
+    """Put the pooler's lookup function into databases."""
+
+    databases: tuple[str, ...]
+
+    def apply(self, host: Host) -> None:
+        host.install_lookup(self.want, self.databases)
+
+
+@dataclass(frozen=True)
+class RemoveLookup(Step):
+    """Take the pooler's lookup function and schema away."""
+
+    databases: tuple[str, ...]
+
+    def apply(self, host: Host) -> None:
+        host.remove_lookup(self.want, self.databases)
+
+
+@dataclass(frozen=True)
+class CreateExtension(Step):
+    """Create a SQL extension in a database."""
+
+    database: str
+    name: str
+
+    def apply(self, host: Host) -> None:
+        host.create_extension(self.want, self.database, self.name)
+
+
+@dataclass(frozen=True)
+class DropExtension(Step):
+    """Drop a SQL extension from a database."""
+
+    database: str
+    name: str
+
+    def apply(self, host: Host) -> None:
+        host.drop_extension(self.want, self.database, self.name)
+
+
+@dataclass(frozen=True)
+class StartPooler(Step):
+    """Try the files beside, then start a generation of the pooler; new logins come to it."""
+
+    number: int
+    files: tuple[WantedFile, ...]
+
+    def apply(self, host: Host) -> None:
+        host.start_pooler(self.want, self.number, self.files)
+
+
+@dataclass(frozen=True)
+class ChangePooler(Step):
+    """Try new files beside the live pooler, put them in place, reload, and prove it; on a mismatch the old ones return."""
+
+    number: int
+    files: tuple[WantedFile, ...]
+
+    def apply(self, host: Host) -> None:
+        host.change_pooler(self.want, self.number, self.files)
+
+
+@dataclass(frozen=True)
+class ReloadPooler(Step):
+    """Make a generation load the file that lies there."""
+
+    number: int
+
+    def apply(self, host: Host) -> None:
+        host.reload_pooler(self.want, self.number)
+
+
+@dataclass(frozen=True)
+class RetirePooler(Step):
+    """Drain a generation of the pooler, end it and take its directory away."""
+
+    number: int
+    drain: bool = True
+
+    def apply(self, host: Host) -> None:
+        host.retire_pooler(self.want, self.number, drain=self.drain)
+
+
+@dataclass(frozen=True)
+class ResumePooler(Step):
+    """Let a paused or disabled generation serve again."""
+
+    number: int
+
+    def apply(self, host: Host) -> None:
+        host.resume_pooler(self.want, self.number)
+
+
+@dataclass(frozen=True)
+class EndPlaintext(Step):
+    """End sessions that were opened in plaintext before TLS was required."""
+
+    hop: Hop
+
+    def apply(self, host: Host) -> None:
+        host.end_plaintext(self.want, self.hop)
+
+
+class MoveToTrash(Step):
+    """Destroy keys, passfile and certificates; move the data directory to the trash."""
+
+    def apply(self, host: Host) -> None:
+        host.move_to_trash(self.want)
