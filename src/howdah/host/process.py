@@ -1,0 +1,344 @@
+"""Care for processes that outlive us: start them detached under their own account, know them again, end them within a time limit.
+
+A process is its pid and its start time together, so a recycled pid is never taken for the old one. That it has ended is read from a
+pidfd, never from `kill(pid, 0)`, for which a zombie still lives. Nothing here looks for processes by name, and nothing here knows
+what PostgreSQL or PgBouncer are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import resource
+import select
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from howdah.errors import Failed, Unavailable, Unsupported
+from howdah.phrase import say
+
+POLL_SECONDS = 0.003
+CLEAN_ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+_children: set[int] = set()
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of this machine under whom a server runs."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, for good: its pid, and its start in clock ticks since boot (`/proc/PID/stat`, field 22)."""
+
+    pid: int
+    started: int
+
+
+def current_account() -> Account:
+    """Return the account that this process acts under; a uid without a name is named by its number."""
+    uid = os.geteuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    return Account(name, uid, os.getegid())
+
+
+def account(name: str) -> Account | None:
+    """Return the account of that name, None when the machine has none."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return Account(name, entry.pw_uid, entry.pw_gid)
+
+
+def ensure_account(name: str = "howdah-pool", *, seconds: float = 10) -> Account:
+    """Return the system account of that name, made first where it is missing: no home, no shell, no password. Needs root for that."""
+    deadline = time.monotonic() + seconds
+    while (found := account(name)) is None:
+        if os.geteuid() != 0:
+            raise Unsupported("account-needs-root", say("cannot make the system user {name}: only root may", name=name))
+        reason = _make_account(name)
+        # Another howdah may make it at the same moment (exit 9), or hold the lock of /etc/passwd (exit 1 or 10): look again.
+        if reason is not None and time.monotonic() > deadline:
+            raise Failed(
+                "account-not-made",
+                say("cannot make the system user {name}: {reason}", name=name, reason=reason),
+                say("make it by hand: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}", name=name),
+            )
+        if reason is not None:
+            time.sleep(0.05)
+    return found
+
+
+def _make_account(name: str) -> str | None:
+    commands = (
+        ["groupadd", "--system", "--force", name],
+        ["useradd", "--system", "--gid", name, "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name],
+    )
+    for command in commands:
+        try:
+            done = subprocess.run(command, env=CLEAN_ENVIRONMENT, cwd="/", capture_output=True, text=True, timeout=30)
+        except FileNotFoundError:
+            return f"{command[0]} is not installed"
+        if done.returncode != 0:
+            return done.stderr.strip() or f"{command[0]} exited with {done.returncode}"
+    return None
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    account: Account | None = None,
+    cwd: Path = Path("/"),
+    env: Mapping[str, str] = CLEAN_ENVIRONMENT,
+    stdin: Path | int | None = None,
+    stdout: Path | int | None = None,
+    stderr: Path | int | None = None,
+    umask: int = 0o077,
+    pass_fds: Collection[int] = (),
+) -> Process:
+    """Start a detached process and return it: own session, this environment and no other, no descriptor of ours but `pass_fds`.
+
+    A standard stream is a file to append to (it then belongs to `account`), a descriptor, or /dev/null: never ours, or
+    `$(howdah …)` would wait for the server to end. `account` other than our own needs root.
+    """
+    who = current_account()
+    other = account if account is not None and account.uid != who.uid else None
+    if other is not None and who.uid != 0:
+        raise Unsupported("account-needs-root", say("cannot start {program} as {name}: only root may", program=argv[0], name=other.name))
+    with contextlib.ExitStack() as opened:
+        streams = [_stream(target, other, opened) for target in (stdin, stdout, stderr)]
+        try:
+            child = subprocess.Popen(
+                [str(part) for part in argv],
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+                cwd=cwd,
+                env=dict(env),
+                umask=umask,
+                pass_fds=tuple(pass_fds),
+                start_new_session=True,
+                user=other.uid if other else None,
+                group=other.gid if other else None,
+                extra_groups=[] if other else None,
+            )
+        except OSError as error:
+            raise Unavailable("cannot-start", say("cannot start {program}: {reason}", program=argv[0], reason=error.strerror)) from error
+    # It is meant to outlive us: Popen shall neither warn of that nor reap it. reap() does, as long as we are its parent.
+    child.returncode = 0
+    _children.add(child.pid)
+    try:
+        return Process(child.pid, _read_stat(child.pid)[1])
+    except (FileNotFoundError, ProcessLookupError):
+        # Ended already, and gone at once because whoever started us ignores SIGCHLD: no process has this start time.
+        return Process(child.pid, -1)
+
+
+def _stream(target: Path | int | None, owner: Account | None, opened: contextlib.ExitStack) -> int:
+    if target is None:
+        return subprocess.DEVNULL
+    if isinstance(target, int):
+        return target
+    descriptor = _open_log(target, owner)
+    opened.callback(os.close, descriptor)
+    return descriptor
+
+
+def _open_log(path: Path, owner: Account | None) -> int:
+    """Open a file to append to. Its directory belongs to another user: no link of his may lead root to a file elsewhere."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+        seen = os.fstat(descriptor)
+        if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1:
+            return descriptor
+        os.close(descriptor)
+        raise Failed("log-not-a-file", say("cannot write {path}: it is not a file of its own", path=path)) from None
+    if owner is not None:
+        os.fchown(descriptor, owner.uid, owner.gid)
+    return descriptor
+
+
+def identify(pid: int) -> Process | None:
+    """Return the process that has this pid now; None when there is none, or only its zombie."""
+    try:
+        state, started = _read_stat(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state in "ZX" else Process(pid, started)
+
+
+def _read_stat(pid: int) -> tuple[str, int]:
+    # The command in field 2 may hold spaces and brackets: what counts stands behind the last one.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return fields[0].decode(), int(fields[19])
+
+
+def alive(process: Process | None) -> bool:
+    """Tell whether this very process runs; a zombie does not."""
+    return process is not None and identify(process.pid) == process
+
+
+def cwd(pid: int) -> Path | None:
+    """Return the working directory of a process; None when it is gone or not ours to ask."""
+    return _link(pid, "cwd")
+
+
+def exe(pid: int) -> Path | None:
+    """Return the program file of a process, also when an update has replaced it; None when it is gone or not ours to ask."""
+    return _link(pid, "exe")
+
+
+def _link(pid: int, name: str) -> Path | None:
+    try:
+        return Path(os.readlink(f"/proc/{pid}/{name}").removesuffix(" (deleted)"))  # noqa: PTH115 the suffix is text
+    except OSError:
+        return None
+
+
+def cmdline(pid: int) -> tuple[str, ...]:
+    """Return the arguments of a process, empty when it is gone or a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    return tuple(os.fsdecode(part) for part in text.split(b"\0")[:-1])
+
+
+def in_directory(directory: Path) -> Iterator[Process]:
+    """Yield every living process whose working directory this is, as far as we may ask."""
+    wanted = os.path.realpath(directory)
+    for name in os.listdir("/proc"):  # noqa: PTH208 a few hundred names, twice as fast
+        if name.isdigit() and (seen := identify(int(name))) is not None and str(cwd(seen.pid)) == wanted:
+            yield seen
+
+
+def reap() -> None:
+    """Take the exit codes of children of ours that have ended, so that none lingers as a zombie."""
+    for pid in tuple(_children):
+        try:
+            done, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            done = pid
+        if done:
+            _children.discard(pid)
+
+
+@contextlib.contextmanager
+def _pidfd(process: Process) -> Iterator[int | None]:
+    """Hold a process by descriptor; None when it has ended, so that its pid may already be another's."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield descriptor if alive(process) else None
+    finally:
+        os.close(descriptor)
+
+
+def wait_end(process: Process, seconds: float) -> bool:
+    """Wait until it has ended, a zombie included; False when it still runs after `seconds`."""
+    with _pidfd(process) as descriptor:
+        if descriptor is not None:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if not poll.poll(max(0.0, seconds) * 1000):
+                return False
+    reap()
+    return True
+
+
+def wait_gone(process: Process, seconds: float) -> bool:
+    """Wait until its pid has left the process table: PostgreSQL refuses to start while a zombie still has the pid of its lock file."""
+    return wait_until(lambda: not _listed(process), seconds)
+
+
+def _listed(process: Process) -> bool:
+    reap()
+    try:
+        return _read_stat(process.pid)[1] == process.started
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(holds: Callable[[], object], seconds: float) -> bool:
+    """Ask every few milliseconds until `holds()` is true; False when it is not after `seconds`. For what no descriptor tells."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def send(process: Process, signum: signal.Signals) -> bool:
+    """Send a signal to this very process; False when it has ended before."""
+    with _pidfd(process) as descriptor:
+        if descriptor is None:
+            return False
+        try:
+            signal.pidfd_send_signal(descriptor, signum)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def stop(process: Process, signum: signal.Signals, seconds: float, *, kill_seconds: float = 5) -> bool:
+    """Signal it, wait up to `seconds`, then SIGKILL it; False when it had to be killed. It has ended when this returns."""
+    if not send(process, signum) or wait_end(process, seconds):
+        reap()
+        return True
+    send(process, signal.SIGKILL)
+    if not wait_end(process, kill_seconds):
+        raise Failed(
+            "cannot-kill", say("cannot end process {pid}: it is there {seconds} s after SIGKILL", pid=process.pid, seconds=kill_seconds)
+        )
+    return False
+
+
+def allow_files(wanted: int) -> int:
+    """Raise our own hard limit of open files to `wanted` where we may, for children to inherit; return the hard limit then in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        # Refused without CAP_SYS_RESOURCE and above fs.nr_open: the limit found below is then the answer.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, wanted))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return wanted if hard == resource.RLIM_INFINITY else hard
+
+
+def file_limit(pid: int) -> int | None:
+    """Return the soft limit of open files of a process; None when it is gone or not ours to ask."""
+    try:
+        return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def tail(path: Path, lines: int = 20) -> tuple[str, ...]:
+    """Return the last lines of a log, empty when there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 16384))
+            return tuple(log.read().decode(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ()
