@@ -1,0 +1,94 @@
+"""What every test session has: its own temporary root, a header with the versions it ran on, and a look at its end for processes
+that it left behind. It finds them below that root alone, so that servers of other sessions and of the machine are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+ROOT = pytest.StashKey[Path]()
+# Detached children (a refill of spares, the removal of trash) may still be on their way out when the last test ends.
+GRACE_SECONDS = 10.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the long tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Short, because the paths of unix sockets end at 107 bytes; enterable, because as root the servers run as other users.
+    root = Path(tempfile.mkdtemp(prefix="hw-"))
+    root.chmod(0o711)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(root)
+    config.stash[ROOT] = root
+
+
+def pytest_report_header() -> list[str]:
+    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    pgbouncer = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    programs = [*map(str, servers), *([pgbouncer] if pgbouncer else [])]
+    versions = [subprocess.run([p, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0] for p in programs]
+    return [f"howdah on: {', '.join(versions) or 'no server'}; Linux {platform.release()}; {os.cpu_count()} cores; uid {os.getuid()}"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="long: runs with --all"))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus == 0:
+        shutil.rmtree(session.config.stash[ROOT], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running(pytestconfig: pytest.Config) -> Iterator[None]:
+    """End and report every process whose working directory or command line lies below the session's root."""
+    yield
+    root = pytestconfig.stash[ROOT]
+    deadline = monotonic() + GRACE_SECONDS
+    left = {pid: line for pid, line in processes_below(root).items() if not ends_by(pid, deadline)}
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if left:
+        pytest.fail("left running:\n" + "\n".join(f"  {pid}  {line}" for pid, line in left.items()), pytrace=False)
+
+
+def processes_below(root: Path) -> dict[int, str]:
+    """Return pid and command line of each process that works in `root` or was given a path in it."""
+    found = {}
+    inside = re.compile(re.escape(str(root)) + r"(/|\0|$)")
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            line = (entry / "cmdline").read_text(errors="replace")
+            if line and int(entry.name) != os.getpid() and (inside.search(line) or inside.match(str((entry / "cwd").readlink()))):
+                found[int(entry.name)] = line.replace("\0", " ").strip()
+    return found
+
+
+def ends_by(pid: int, deadline: float) -> bool:
+    """Wait for the end of `pid` until `deadline`; a process that is gone already has ended."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], max(0.0, deadline - monotonic()))[0])
+    finally:
+        os.close(pidfd)

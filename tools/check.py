@@ -1,0 +1,85 @@
+"""Runs every check of the project one after the other, then pytest, and ends with one line of counts in which each check is one test.
+
+It decides nothing: what is checked, and how strictly, stands in `pyproject.toml`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+CHECKS = (
+    ("ruff", "check"),
+    ("ruff", "format", "--check"),
+    ("mypy",),
+    ("lint-imports", "--no-cache"),
+)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many tests passed, failed and were skipped; an error in a fixture is a failure."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+
+def run(check: tuple[str, ...]) -> Count:
+    """Run one tool in the root; its output is shown only when it fails."""
+    began = monotonic()
+    done = subprocess.run([BIN / check[0], *check[1:]], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    print(f"{' '.join(check)}: {'ok' if done.returncode == 0 else 'failed'} ({monotonic() - began:.1f} s)", flush=True)
+    if done.returncode:
+        print(done.stdout, flush=True)
+    return Count(failed=1) if done.returncode else Count(passed=1)
+
+
+def count(report: Path) -> Count:
+    """Read the counts of a JUnit report.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
+    ...     _ = file.write('<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1"/></testsuites>')
+    ...     file.flush()
+    ...     count(Path(file.name))
+    Count(passed=2, failed=2, skipped=1)
+    """
+    total = Count()
+    for suite in ElementTree.parse(report).iter("testsuite"):
+        tests, failures, errors, skipped = (int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped"))
+        total += Count(tests - failures - errors - skipped, failures + errors, skipped)
+    return total
+
+
+def pytest(options: list[str]) -> Count:
+    """Run pytest; a run that breaks off counts as one failure more."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report.xml")
+        command = [sys.executable, "-P", "-m", "pytest", "-rs", "--durations=10", f"--junitxml={report}", *options]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        counted = count(report) if report.exists() else Count()
+    return counted if code == 0 or counted.failed else counted + Count(failed=1)
+
+
+def main() -> int:
+    """Check and test; exit code 1 when anything failed."""
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    total = sum((run(check) for check in CHECKS), Count()) + pytest(sys.argv[1:])
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+# Sourced by `howdah` and `test`: what a clone needs before any Python of ours can run. It makes .venv from a lock file and has missing
+# Debian packages installed; all that it says goes to stderr, so that a command's own stdout stays clean. Only apt ever runs as root.
+# Expects $here, the clone, and $json: "yes" where errors are wanted as objects.
+
+say() { printf 'howdah: %s\n' "$*" >&2; }
+
+escaped() { printf '%s' "$1" | tr '\n\t' '  ' | sed 's/[\\"]/\\&/g'; }
+
+# refuse CODE MESSAGE HINT: the last line on stderr, and exit code 6 ("unavailable").
+refuse() {
+    if [ "$json" = yes ]; then
+        printf '{"code": "%s", "message": "%s", "hint": "%s"}\n' "$1" "$(escaped "$2")" "$(escaped "$3")" >&2
+    else
+        printf 'howdah: %s; %s\n' "$2" "$3" >&2
+    fi
+    exit 6
+}
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# The system's own comes first: one from PATH may belong to a version switcher that is not there for root or for a service.
+find_python() {
+    for python in /usr/bin/python3 "$(command -v python3 || true)"; do
+        [ -x "$python" ] && new_enough "$python" && return
+    done
+    [ ! -x /usr/bin/python3 ] && command -v apt-get >/dev/null && return # apt brings it with python3-venv
+    refuse python-too-old "cannot use $(python3 --version 2>&1 || echo 'the python3 of this machine'): howdah needs Python 3.11 or newer" \
+        "use Debian 12 or newer, or put a newer python3 first in PATH"
+}
+
+lacks_venv() { ! "${python:-/usr/bin/python3}" -c 'import ensurepip, venv' 2>/dev/null; }
+
+lacks_postgres() {
+    for server in /usr/lib/postgresql/*/bin/postgres "$(command -v postgres || true)"; do
+        [ -x "$server" ] && return 1
+    done
+    return 0
+}
+
+lacks_program() { (PATH=$PATH:/usr/local/sbin:/usr/sbin command -v "$1") >/dev/null 2>&1 && return 1 || return 0; }
+
+# unfinished PACKAGE...: an installation of ours was killed, or dpkg has unpacked one of them and not configured it.
+unfinished() {
+    [ -e /var/cache/howdah-enabled-before ] ||
+        dpkg-query -W -f '${db:Status-Status}\n' "$@" postgresql-common 2>/dev/null | grep -Eq '^(unpacked|half|triggers)'
+}
+
+# install_packages PACKAGE...: as root, or through sudo; refuses with the command to run where neither is possible.
+install_packages() {
+    command -v apt-get >/dev/null || refuse no-apt "cannot install $*: this machine has no apt-get" "install what these Debian packages hold, then try again"
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        as_root=sudo
+        if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+            as_root='sudo -n'
+        elif ! { command -v sudo >/dev/null && [ -t 0 ] && [ -t 2 ]; }; then
+            refuse packages-missing "cannot install $*: not root, and sudo is not possible here" \
+                "as root, run: apt-get update && apt-get install --yes --no-install-recommends $*"
+        fi
+    fi
+    log=$(mktemp)
+    say "installing $* with ${as_root:+sudo }apt (a minute or so) …"
+    if ! $as_root sh -c "$(cat "$here/tools/install.sh")" install.sh "$@" >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        refuse packages-failed "cannot install $*: apt failed (its output: $log)" "mend what apt says above, then try again"
+    fi
+    rm -f "$log"
+    say "installed $*"
+}
+
+# ensure_packages WANTED...: of venv, postgresql, pgbouncer and programs that are packages of the same name.
+ensure_packages() {
+    missing=
+    all=
+    for want in "$@"; do
+        case $want in
+        venv) package=python3-venv check=lacks_venv ;;
+        postgresql) package=postgresql check=lacks_postgres ;;
+        *) package=$want check="lacks_program $want" ;;
+        esac
+        all="$all $package"
+        ! $check || missing="$missing $package"
+    done
+    # shellcheck disable=SC2086 # package names are words
+    if unfinished $all; then install_packages $all; elif [ -n "$missing" ]; then install_packages $missing; fi
+}
+
+# What .venv was made from: the hash of each lock file in it, and the interpreter, which an upgrade of the system replaces.
+stamp_of() {
+    printf '%s' "$(readlink -f "$1")"
+    for lock in $locks; do printf ' %s' "$(sha256sum <"$here/$lock" | cut -c1-64)"; done
+}
+
+# The developers' lock holds the users' too, so its environment serves both.
+environment_fits() {
+    [ -x "$here/.venv/bin/python" ] && [ -r "$here/.venv/howdah-stamp" ] || return 1
+    wanted=$(stamp_of "$here/.venv/bin/python")
+    read -r stamp <"$here/.venv/howdah-stamp"
+    case "$stamp " in "$wanted "*) return 0 ;; *) return 1 ;; esac
+}
+
+# Made under another name and renamed when whole; the .pth file is relative, so a clone may be moved.
+make_environment() {
+    say "making the Python environment in $here/.venv (once, some seconds) …"
+    new=$here/.venv-new
+    log=$(mktemp)
+    rm -rf "$new" "$here/.venv-old"
+    if ! { "$python" -m venv "$new" &&
+        "$new/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: --retries 2 \
+            --require-hashes -r "$here/${locks##* }"; } >"$log" 2>&1; then
+        rm -rf "$new"
+        tail -n 5 "$log" >&2
+        refuse environment-failed "cannot make $here/.venv: pip failed (its output: $log)" "check that this machine can reach its Python package index, then try again"
+    fi
+    rm -f "$log"
+    for site in "$new"/lib/python3*/site-packages; do echo ../../../../src >"$site/howdah.pth"; done
+    grep -rlI '/\.venv-new' "$new/bin" "$new/pyvenv.cfg" | while read -r script; do sed -i 's|/\.venv-new|/.venv|g' "$script"; done
+    stamp_of "$new/bin/python" >"$new/howdah-stamp"
+    echo >>"$new/howdah-stamp"
+    [ ! -e "$here/.venv" ] || mv "$here/.venv" "$here/.venv-old"
+    mv "$new" "$here/.venv"
+    rm -rf "$here/.venv-old"
+}
+
+# ensure_environment LOCK...: the last one is installed; it contains the others. Launches at the same time wait for each other.
+ensure_environment() {
+    locks=$*
+    environment_fits && return
+    [ -w "$here" ] || refuse read-only "cannot make $here/.venv: $here is not writable for $(id -un)" "clone into a directory of your own, or run: pipx install $here"
+    exec 9<"$here"
+    flock -n 9 || {
+        say "waiting for another launch that makes $here/.venv …"
+        flock -w 600 9 || refuse environment-busy "cannot make $here/.venv: another launch has held its lock for 10 minutes" "end that launch, then try again"
+    }
+    environment_fits || make_environment
+    exec 9<&-
+}
