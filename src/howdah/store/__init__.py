@@ -1,1 +1,1 @@
-
+"""What Howdah remembers, and who may work on what now."""

@@ -1,0 +1,123 @@
+"""One open SQLite file: made 0600 without a race, migrated, and speaking in refusals of ours.
+
+A write-ahead log lets people look while somebody writes, and makes a commit one fsync; `synchronous = FULL` means that what was once
+answered for survives a power cut. It knows no table but through the migrations that it is handed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from howdah.errors import Unavailable, Unsupported
+from howdah.phrase import say
+
+MEMORY = ":memory:"
+
+
+def prepare(path: Path) -> None:
+    """Make an empty database file, 0600, where none is; refuse one that this user may not read and write."""
+    try:
+        if not path.exists():
+            _make(path)
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(13, os.strerror(13))
+    except OSError as error:
+        hint = say("run as the user that owns it, or set HOWDAH_HOME to a directory of your own")
+        message = say("cannot open the store {path}: {reason}", path=path, reason=error.strerror)
+        raise Unavailable("store_unavailable", message, hint) from error
+
+
+def _make(path: Path) -> None:
+    # Only a missing file is opened here: closing any descriptor of a database drops SQLite's POSIX locks of this whole process.
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o711)  # the servers' users pass through; each directory below guards itself
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return  # another howdah made it a moment ago, in the same way
+    os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
+
+
+class File:
+    """One connection to a SQLite file, for the thread that opened it; it waits `busy_seconds` for another writer."""
+
+    def __init__(self, path: str, migrations: Sequence[str], busy_seconds: float) -> None:
+        self.path = path
+        with self._speaking():
+            self._sql = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+            try:
+                self._sql.execute("PRAGMA synchronous = FULL")
+                self._migrate(migrations)
+            except BaseException:
+                self._sql.close()
+                raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._sql.close()
+
+    def run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        with self._speaking():
+            return self._sql.execute(sql, values).fetchall()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Make what is within one transaction; an exception undoes all of it."""
+        with self._speaking():
+            self._sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._sql.execute("COMMIT")
+            finally:
+                if self._sql.in_transaction:
+                    self._sql.execute("ROLLBACK")
+
+    def broken(self, reason: str) -> Unavailable:
+        """Return the refusal for a file whose content cannot be read."""
+        hint = say("put a copy of the file back, or move it and the files beside it away: running servers are not touched by that")
+        message = say("cannot read the store {path}: {reason}", path=self.path, reason=reason)
+        return Unavailable("store_broken", message, hint)
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise self._unavailable(error) from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # a subclass is a mistake of the caller, not the file's
+                raise
+            raise self.broken(str(error)) from error
+
+    def _unavailable(self, error: sqlite3.OperationalError) -> Unavailable:
+        if "locked" in str(error):
+            message = say("cannot use the store {path}: another process keeps it locked", path=self.path)
+            return Unavailable("store_busy", message, say("try again in a moment"))
+        message = say("cannot use the store {path}: {reason}", path=self.path, reason=error)
+        return Unavailable("store_unavailable", message, say("look at the free space and at the rights of its directory"))
+
+    def _migrate(self, migrations: Sequence[str]) -> None:
+        schema = self._schema()
+        if schema > len(migrations):
+            message = say("cannot read the store {path}: it was made by a newer Howdah (schema {schema})", path=self.path, schema=schema)
+            raise Unsupported("store_newer", message, say("use that Howdah, or set HOWDAH_HOME to another directory"))
+        if schema == len(migrations):
+            return
+        if schema == 0 and self.path != MEMORY:
+            self._sql.execute("PRAGMA journal_mode = WAL")  # kept in the file
+        with self.writing():
+            for number in range(self._schema(), len(migrations)):  # asked again: another may have done it while we waited
+                for statement in migrations[number].split(";\n"):
+                    self._sql.execute(statement)
+                self._sql.execute(f"PRAGMA user_version = {number + 1}")
+
+    def _schema(self) -> int:
+        return int(self._sql.execute("PRAGMA user_version").fetchone()[0])
