@@ -7,7 +7,6 @@ server itself before it is used.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import unicodedata
@@ -107,6 +106,8 @@ def find(major: int, name: str, extra: Extra = NONE) -> Parameter:
 
 def _nearest(major: int, name: str, known: Mapping[str, Parameter]) -> Phrase:
     """Say where an unknown name may belong: a new name, another version, an extension, a slip of the finger."""
+    import difflib  # 9 ms, and only a mistake needs it
+
     if (renamed := _RENAMED.get(name)) in known:
         return say("its name is now {name}", name=renamed)
     if elsewhere := [each for each in MAJORS if each != major and name in catalog(each)]:
