@@ -76,6 +76,7 @@ class Instance:
     users: tuple[User, ...] = ()
     deferred: tuple[str, ...] = ()  # restart-only parameters that wait for the next restart
     restart_of: str = ""  # identity of a postmaster that must not be the one running
+    settled: bool = False  # it has served once: a data directory that is gone is a loss, and never made anew
     end_plaintext: bool = False  # consent to end sessions that were opened before ssl=on
 
     @property
@@ -120,11 +121,11 @@ def from_record(record: Mapping[str, Any]) -> Instance:
     True
     """
     plain = dict(record)
-    reaches = {hop: Reach(**{key: tuple(value) for key, value in plain.pop(hop).items()}) for hop in HOPS}
+    direct, pooled = (Reach(**{key: tuple(value) for key, value in plain.pop(hop).items()}) for hop in HOPS)
     users = tuple(User(u["name"], Secret(u["verifier"]), tuple(u["databases"]), u["shown"]) for u in plain.pop("users"))
     databases = tuple(Database(**d) for d in plain.pop("databases"))
     deferred = tuple(plain.pop("deferred"))
-    return Instance(**plain, **reaches, users=users, databases=databases, deferred=deferred)
+    return Instance(**plain, direct=direct, pooled=pooled, users=users, databases=databases, deferred=deferred)
 
 
 def shown(text: str) -> str:

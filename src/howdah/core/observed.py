@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 from howdah.core.instance import Hop
+from howdah.core.layout import Layout
 
 ServerState = Literal["absent", "starting", "ready", "unreachable"]
 
@@ -28,6 +29,8 @@ class Facts:
     memory_mib: int = 1024
     nofile: int = 1024  # hard limit of file descriptors of one process
     loopback_v6: bool = False
+    addresses: tuple[str, ...] = ()  # of this machine's interfaces, loopback left out
+    hostname: str = ""
     renews: bool = False  # something is known to renew certificates while nobody types
     now: float = 0.0  # seconds since the epoch
 
@@ -58,6 +61,7 @@ class Disk:
     """The instance's files."""
 
     data: Literal["absent", "ready"]
+    present: bool = True  # anything of the instance lies on disk
     files: Mapping[str, FileSeen] = field(default_factory=dict)
     pairs: Mapping[Hop, tuple[Pair, ...]] = field(default_factory=dict)  # newest first
 
@@ -120,10 +124,11 @@ class Server:
 
 @dataclass(frozen=True)
 class Inside:
-    """What is inside one database: SQL extensions, and the digest of the lookup function ('' where it is not, or is altered)."""
+    """What is inside one database: SQL extensions, and the pooler's lookup function."""
 
     extensions: frozenset[str] = frozenset()
-    lookup: str = ""
+    lookup: bool = False  # schema howdah stands here
+    lookup_right: bool = False  # the function stands here as shipped: body, settings, owner and rights
     lookup_connect: bool = False  # the lookup role may connect
 
 
@@ -171,8 +176,9 @@ class Looks:
 class Observed:
     """One moment of one instance; every part is looked at once, when first asked for."""
 
-    def __init__(self, facts: Facts, looks: Looks) -> None:
+    def __init__(self, facts: Facts, layout: Layout, looks: Looks) -> None:
         self.facts = facts
+        self.layout = layout
         self._looks = looks
 
     @cached_property

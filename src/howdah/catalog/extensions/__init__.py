@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
+from howdah.catalog import parameters
+from howdah.catalog.parameters import Parameter, shown
 from howdah.errors import Invalid, NotFound
 from howdah.phrase import Phrase, say
 
@@ -61,8 +63,8 @@ class Setting:
         return str(int(text))
 
     def _refuse(self, text: str, expected: Phrase) -> Invalid:
-        shown = text if len(text) <= 60 and text.isprintable() else repr(text[:60])
-        return Invalid("invalid_value", say("cannot set {name}={value}: {expected}", name=self.name, value=shown, expected=expected))
+        message = say("cannot set {name}={value}: {expected}", name=self.name, value=shown(text), expected=expected)
+        return Invalid("invalid_value", message)
 
 
 @dataclass(frozen=True)
@@ -76,22 +78,21 @@ class Extension:
     preload: str | None = None  # library for shared_preload_libraries: adding or removing it costs one restart
     creates: str | None = None  # SQL extension made in every database
     program: str | None = None  # what runs beside PostgreSQL for it
-    parameters: Mapping[str, Setting] = field(default_factory=dict)  # PostgreSQL parameters that the library brings
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)  # PostgreSQL parameters that the library brings
 
     def parse(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return the settings checked, or refuse an unknown name or a wrong value."""
-        known = {**self.settings, **self.parameters}
-        return {self._known(name, known).name: self._known(name, known).parse(text) for name, text in given.items()}
+        return {name: self._parse(name, text) for name, text in given.items()}
 
-    def _known(self, name: str, known: Mapping[str, Setting]) -> Setting:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3)
-            hint = say("did you mean {near}?", near=", ".join(near)) if near else say("see `howdah extensions catalog`")
-            message = say(
-                "cannot set {name} of extension {extension}: there is no such setting", name=repr(name)[1:-1], extension=self.name
-            )
-            raise Invalid("unknown_setting", message, hint)
-        return known[name]
+    def _parse(self, name: str, text: str) -> str:
+        if name in self.settings:
+            return self.settings[name].parse(text)
+        if name in self.parameters:
+            return parameters.checked(self.parameters[name], text)
+        near = difflib.get_close_matches(name, (*self.settings, *self.parameters), 3)
+        hint = say("did you mean {near}?", near=", ".join(near)) if near else say("see `howdah extensions catalog`")
+        message = say("cannot set {name} of extension {extension}: there is no such setting", name=shown(name), extension=self.name)
+        raise Invalid("unknown_setting", message, hint)
 
 
 @cache
@@ -105,5 +106,5 @@ def extension(name: str) -> Extension:
     """Return the extension of that name, or NotFound with the names there are."""
     if name not in catalog():
         hint = say("there are: {names}", names=", ".join(sorted(catalog())))
-        raise NotFound("unknown_extension", say("cannot find extension {name}", name=repr(name)[1:-1]), hint)
+        raise NotFound("unknown_extension", say("cannot find extension {name}", name=shown(name)), hint)
     return catalog()[name]

@@ -1,12 +1,34 @@
 """Statistics of the statements that a server ran: PostgreSQL's own contrib module."""
 
-from howdah.catalog.extensions import Extension, Setting
+from howdah.catalog.extensions import Extension
+from howdah.catalog.parameters import Parameter
 from howdah.phrase import say
 
-_SETTINGS = (
-    Setting("pg_stat_statements.max", "integer", say("how many statements are kept; a restart applies it"), "5000", 100, 1_073_741_823),
-    Setting("pg_stat_statements.track", "enum", say("which statements are counted"), "top", choices=("none", "top", "all")),
-    Setting("pg_stat_statements.track_utility", "boolean", say("count statements other than queries too"), "1"),
+_PARAMETERS = (
+    Parameter(
+        "pg_stat_statements.max",
+        "integer",
+        minimum=100,
+        maximum=1_073_741_823,
+        default="5000",
+        context="postmaster",
+        description="Sets the maximum number of statements tracked by pg_stat_statements.",
+    ),
+    Parameter(
+        "pg_stat_statements.track",
+        "enum",
+        choices=("none", "top", "all"),
+        default="top",
+        context="superuser",
+        description="Selects which statements are tracked by pg_stat_statements.",
+    ),
+    Parameter(
+        "pg_stat_statements.track_utility",
+        "bool",
+        default="on",
+        context="superuser",
+        description="Selects whether utility commands are tracked by pg_stat_statements.",
+    ),
 )
 
 EXTENSION = Extension(
@@ -15,5 +37,5 @@ EXTENSION = Extension(
     description=say("counts, times and rows of every statement, in the view pg_stat_statements of each database"),
     preload="pg_stat_statements",
     creates="pg_stat_statements",
-    parameters={setting.name: setting for setting in _SETTINGS},
+    parameters={parameter.name: parameter for parameter in _PARAMETERS},
 )

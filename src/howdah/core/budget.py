@@ -1,0 +1,73 @@
+"""Connections and file descriptors add up, or are refused with the largest legal value. Arithmetic only."""
+
+from __future__ import annotations
+
+from howdah.catalog import sizes
+from howdah.core.instance import Instance
+from howdah.core.observed import Facts
+from howdah.errors import Invalid
+from howdah.phrase import Phrase, say
+
+# connections that the pooler must leave: superuser_reserved_connections (3), Howdah's own looks and proofs, a person with psql
+RESERVED = 10
+# PgBouncer's own descriptors: log, pid file, listeners, epoll, console, one lookup connection for each database
+_OWN_DESCRIPTORS = 64
+_LONGEST_DEFAULT = 1000
+
+
+def max_connections(want: Instance) -> int:
+    """Return how many connections PostgreSQL will admit."""
+    return int(want.parameters.get("max_connections", sizes.defaults(want.size, want.version)["max_connections"]))
+
+
+def server_share(want: Instance) -> int:
+    """Return how many server connections the pooler may hold in all."""
+    return max(max_connections(want) - RESERVED, 1)
+
+
+def pool_databases(want: Instance) -> int:
+    """Return among how many databases that share is divided; one more than is wanted, for those made by plain SQL."""
+    return len(want.databases) + 1
+
+
+def pooler_limits(want: Instance, facts: Facts) -> dict[str, str]:
+    """Return the limits that follow from PostgreSQL's and the machine's, where nothing was chosen."""
+    del facts
+    return {"max_db_connections": str(max(server_share(want) // pool_databases(want), 1))}
+
+
+def largest_clients(want: Instance, facts: Facts) -> int:
+    """Return the largest legal max_client_conn: descriptors left when every server connection is open."""
+    return max(facts.nofile - _OWN_DESCRIPTORS - server_share(want), 0)
+
+
+def default_clients(want: Instance, facts: Facts) -> int:
+    """Return max_client_conn where none was chosen: 1000, or the largest legal number below it."""
+    return max(1, min(_LONGEST_DEFAULT, largest_clients(want, facts)))
+
+
+def check(want: Instance, facts: Facts) -> None:
+    """Refuse a wish whose connections or descriptors cannot hold."""
+    if want.pooler is None:
+        return
+    _within(
+        "max_client_conn",
+        int(want.pooler["max_client_conn"]),
+        largest_clients(want, facts),
+        say("file descriptors of one process ({limit})", limit=facts.nofile),
+    )
+    share = server_share(want)
+    why = say("max_connections={most} less {reserved} kept for direct use", most=max_connections(want), reserved=RESERVED)
+    sizes_asked = {
+        name: int(want.pooler.get(name, "0")) for name in ("default_pool_size", "min_pool_size", "reserve_pool_size", "max_db_connections")
+    }
+    for name, asked in sizes_asked.items():
+        _within(name, asked, share, why)
+    pool = int(want.pooler.get("default_pool_size", "20")) if "default_pool_size" in want.pooler else 0
+    _within("reserve_pool_size", sizes_asked["reserve_pool_size"], share - pool, why)
+
+
+def _within(name: str, asked: int, largest: int, why: Phrase) -> None:
+    if asked > largest:
+        message = say("cannot set {name}={asked}: more than {why} can hold", name=name, asked=asked, why=why)
+        raise Invalid("does_not_fit", message, say("the largest legal value is {largest}", largest=max(largest, 0)))

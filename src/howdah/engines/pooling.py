@@ -1,0 +1,163 @@
+"""The pooler's concerns, the same for every engine: which generation serves, whether it has loaded what lies there, which may go.
+
+A pooler is a row of generations. The newest serves; whatever a running PgBouncer cannot reload, and whatever is wrong with its process,
+is put right by a further generation that takes the new logins over. An old one is retired when its last client has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from howdah.core import files as texts
+from howdah.core.instance import Hop, Instance
+from howdah.core.observed import Generation, Observed
+from howdah.core.steps import (
+    ChangePooler,
+    EndPlaintext,
+    ReloadPooler,
+    ResumePooler,
+    RetirePooler,
+    StartPooler,
+    Step,
+    WantedFile,
+)
+from howdah.phrase import Phrase, say
+
+# below this version the lookup runs in the database that the client asked for, so the function must stand in every one
+_AUTH_DBNAME = (1, 19)
+# from this version one client can be ended by itself (KILL_CLIENT)
+KILLS_CLIENTS = (1, 24)
+
+
+def lookup_places(seen: Observed) -> tuple[str, ...]:
+    """Return the databases in which the lookup function stands, altered or not."""
+    return tuple(sorted(name for name, inside in seen.inside.items() if inside.lookup))
+
+
+def lookup_missing(seen: Observed) -> tuple[str, ...]:
+    """Return the databases that need the lookup function and have it not, or altered."""
+    everywhere = seen.facts.pooler_version < _AUTH_DBNAME
+    needed = seen.inside if everywhere else {"postgres": seen.inside["postgres"]} if "postgres" in seen.inside else {}
+    return tuple(sorted(name for name, inside in needed.items() if not (inside.lookup_right and inside.lookup_connect)))
+
+
+def _files(want: Instance, seen: Observed) -> tuple[WantedFile, ...]:
+    pair = next(pair for pair in seen.disk.pairs["pooled"] if pair.trusted)
+    return texts.pooler_files(want, seen.layout, pair, seen.facts)
+
+
+def pooler_absent(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Without a wish for a pooler there is none."""
+    return pooler_stopped(want, seen) if want.pooler is None else ()
+
+
+def pooler_stopped(want: Instance, seen: Observed) -> Sequence[Step]:
+    """No generation of the pooler is left."""
+    return [RetirePooler(want, say("the pooler is not wanted running"), each.number, False) for each in seen.pooler]
+
+
+def _newest(seen: Observed) -> Generation | None:
+    return seen.pooler[-1] if seen.pooler else None
+
+
+def pooler_running(want: Instance, seen: Observed) -> Sequence[Step]:
+    """The newest generation is alive, supervised, answers, and can become what is wanted without a new process."""
+    if want.pooler is None:
+        return ()
+    newest = _newest(seen)
+    why = say("there is no pooler yet") if newest is None else _generation_due(want, seen, newest)
+    number = newest.number + 1 if newest is not None else 1
+    return (StartPooler(want, why, number, _files(want, seen)),) if why is not None else ()
+
+
+def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phrase | None:
+    if not newest.alive:
+        return say("PgBouncer is not running")
+    if not newest.keeper:
+        return say("PgBouncer's keeper is not running")
+    if not newest.reachable:
+        return say("PgBouncer is alive, but its console does not answer")
+    if newest.version != seen.facts.pooler_version:
+        return say("the installed PgBouncer is another version than the running one")
+    fixed = sorted(name for name in _differing(want, seen, newest) if name in newest.fixed)
+    return say("a running PgBouncer cannot change {names}", names=", ".join(fixed)) if fixed else None
+
+
+def _differing(want: Instance, seen: Observed, generation: Generation) -> list[str]:
+    wanted = texts.wanted_config(_files(want, seen))
+    return [name for name, value in wanted.items() if not texts.config_holds(name, value, generation.config.get(name))]
+
+
+def pooler_plaintext_ended(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Where its end was agreed to, no pooled session from before TLS was required is still open."""
+    newest = _newest(seen)
+    if newest is None or not (want.tls and want.end_plaintext) or not any(each.plaintext for each in seen.pooler):
+        return ()
+    if newest.config.get("client_tls_sslmode") != "require":
+        return ()  # pooler_loaded comes first to those
+    count = sum(len(each.plaintext) for each in seen.pooler)
+    why = say("{count} pooled sessions are still open in plaintext", count=count)
+    if newest.version >= KILLS_CLIENTS:
+        return (EndPlaintext(want, why, "pooled"),)
+    return (StartPooler(want, why, newest.number + 1, _files(want, seen)),) if newest.plaintext else ()
+
+
+def pooler_retired(want: Instance, seen: Observed) -> Sequence[Step]:
+    """An older generation goes when its last client has left, or when those that are left agreed to be ended."""
+    if want.pooler is None:
+        return ()
+    return [
+        RetirePooler(want, say("generation {number} of the pooler has no client left", number=each.number), each.number)
+        for each in seen.pooler[:-1]
+        if not (each.alive and each.reachable and each.clients) or (want.end_plaintext and want.tls and each.plaintext)
+    ]
+
+
+def pooler_loaded(want: Instance, seen: Observed) -> Sequence[Step]:
+    """The newest generation has loaded the wanted file to its last line, and speaks so on the wire."""
+    newest = _newest(seen)
+    if want.pooler is None or newest is None:
+        return ()
+    wanted = _files(want, seen)
+    if any(not _lies_there(file, newest, seen) for file in wanted):
+        return (ChangePooler(want, say("PgBouncer's files are not as wanted"), newest.number, wanted),)
+    why = _not_loaded(want, seen, newest, texts.pooler_digest(wanted))
+    return (ReloadPooler(want, why, newest.number),) if why is not None else ()
+
+
+def _lies_there(file: WantedFile, generation: Generation, seen: Observed) -> bool:
+    found = generation.files.get(file.name)
+    return found is not None and (found.digest, found.mode, found.owner) == (texts.digest(file.text), file.mode, seen.facts.pooler_user)
+
+
+def _not_loaded(want: Instance, seen: Observed, newest: Generation, digest: str) -> Phrase | None:
+    if newest.loaded != digest:
+        return say("PgBouncer has loaded another file than the one that lies there")
+    differing = _differing(want, seen, newest)
+    if differing:
+        return say("PgBouncer reports another value of {names}", names=", ".join(sorted(differing)))
+    return wire_differs(want, seen, "pooled") if len(seen.pooler) == 1 else None
+
+
+def wire_differs(want: Instance, seen: Observed, hop: Hop) -> Phrase | None:
+    """Return what a stranger on the wire is told that is not as wanted, or None."""
+    wire = seen.wire.get(hop)
+    if wire is None or not wire.answers:
+        return say("the {hop} port does not answer", hop=hop)
+    if not want.tls:
+        return say("the {hop} port speaks TLS though ssl is off", hop=hop) if wire.serial else None
+    if not wire.plaintext_refused:
+        return say("the {hop} port lets plaintext in", hop=hop)
+    pair = next(pair for pair in seen.disk.pairs[hop] if pair.trusted)
+    return say("the {hop} port serves another certificate than the newest", hop=hop) if wire.serial != pair.serial else None
+
+
+def pooler_resumed(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Nothing is left paused or disabled."""
+    if want.pooler is None:
+        return ()
+    return [
+        ResumePooler(want, say("{names} left paused or disabled", names=", ".join(each.halted)), each.number)
+        for each in seen.pooler
+        if each.halted
+    ]

@@ -1,0 +1,267 @@
+"""One PostgreSQL server on one host, with a pooler in front where it is wanted. Read the tuples at the end aloud: the life of an instance.
+
+Every concern judges by what was observed, never by what was written, and returns the steps that would satisfy it. None of them acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from howdah.catalog import parameters
+from howdah.catalog.extensions import catalog as extension_catalog
+from howdah.core import files as texts
+from howdah.core.endpoint import certificate_names
+from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Hop, Instance
+from howdah.core.observed import Observed, Pair
+from howdah.core.plan import Engine
+from howdah.core.steps import (
+    CreateDatabase,
+    CreateExtension,
+    DropDatabase,
+    DropExtension,
+    DropUser,
+    EndPlaintext,
+    InstallLookup,
+    IssueCertificate,
+    MoveToTrash,
+    ReloadServer,
+    RemoveLookup,
+    RestartServer,
+    SetAccess,
+    SetServiceRoles,
+    SetUser,
+    StartServer,
+    Step,
+    StopServer,
+    TakeData,
+    WantedFile,
+    WriteServerFiles,
+)
+from howdah.engines import pooling
+from howdah.errors import Failed
+from howdah.phrase import Phrase, say
+
+
+def data_directory(want: Instance, seen: Observed) -> Sequence[Step]:
+    """There is a data directory; one that is gone is a loss, and never made anew."""
+    if seen.disk.data == "ready":
+        return ()
+    if want.settled:
+        hint = say("mount the disk that holds it, or restore it; `howdah delete {name}` gives the instance up", name=want.name)
+        raise Failed("data_missing", say("cannot find the data directory of {name}: it was there before", name=want.name), hint)
+    return (TakeData(want, say("the instance has no data directory yet")),)
+
+
+def certificates(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Each hop has a certificate with every name it is known by, and more than a third of its life left."""
+    return [IssueCertificate(want, why, hop) for hop in HOPS if (why := _certificate_due(want, hop, seen)) is not None]
+
+
+def _certificate_due(want: Instance, hop: Hop, seen: Observed) -> Phrase | None:
+    pair = _newest(seen, hop)
+    if pair is None:
+        return say("{hop}: there is no certificate", hop=hop)
+    if not certificate_names(want, hop, seen.facts) <= pair.names:
+        return say("{hop}: the certificate lacks a name", hop=hop)
+    if not pair.not_before <= seen.facts.now <= pair.not_after - (pair.not_after - pair.not_before) / 3:
+        return say("{hop}: the certificate has less than a third of its life left", hop=hop)
+    return None
+
+
+def _newest(seen: Observed, hop: Hop) -> Pair | None:
+    return next((pair for pair in seen.disk.pairs.get(hop, ()) if pair.trusted), None)
+
+
+def _wanted_files(want: Instance, seen: Observed) -> tuple[WantedFile, ...]:
+    pair = _newest(seen, "direct")
+    return texts.server_files(want, seen.layout, pair, seen.facts) if pair is not None else ()
+
+
+def files(want: Instance, seen: Observed) -> Sequence[Step]:
+    """PostgreSQL's files lie there, to the byte, with their mode and owner."""
+    wanted = _wanted_files(want, seen)
+    changed = tuple(f for f in wanted if not _lies_there(f, seen))
+    names = ", ".join(f.name for f in changed)
+    return (WriteServerFiles(want, say("{names} not as wanted", names=names), wanted),) if changed else ()
+
+
+def _lies_there(file: WantedFile, seen: Observed) -> bool:
+    found = seen.disk.files.get(file.name)
+    return found is not None and (found.digest, found.mode, found.owner) == (texts.digest(file.text), file.mode, seen.facts.server_user)
+
+
+def running(want: Instance, seen: Observed) -> Sequence[Step]:
+    """PostgreSQL runs and can be reached; alive and unreachable is not the same as absent."""
+    state = seen.server.state
+    if state == "absent":
+        return (StartServer(want, say("PostgreSQL is not running")),)
+    if state == "unreachable":
+        return (RestartServer(want, say("PostgreSQL is alive, but does not answer on its socket")),)
+    return (StartServer(want, say("PostgreSQL is starting")),) if state == "starting" else ()
+
+
+def restarted(want: Instance, seen: Observed) -> Sequence[Step]:
+    """No setting waits for a restart unless it was asked to wait, and no postmaster runs that was to be replaced."""
+    if want.restart_of and seen.server.identity == want.restart_of:
+        return (RestartServer(want, say("a restart was asked for")),)
+    waiting = sorted(name for name in unloaded(want, seen) if _restart_only(want, name) and name not in want.deferred)
+    names = ", ".join(waiting)
+    return (RestartServer(want, say("a restart applies {names}", names=names)),) if waiting else ()
+
+
+def unloaded(want: Instance, seen: Observed) -> dict[str, str]:
+    """Return the parameters whose wanted value the server does not report, with the value that it does report."""
+    pair = _newest(seen, "direct")
+    wanted = texts.server_parameters(want, seen.layout, pair) if pair is not None else {}
+    extra, reported = texts.extra(want), seen.server.settings
+    return {
+        name: reported.get(name, "")
+        for name, value in wanted.items()
+        if not (name in reported and parameters.holds(want.version, name, value, reported[name], extra))
+    }
+
+
+def _restart_only(want: Instance, name: str) -> bool:
+    return parameters.needs_restart(want.version, name, texts.extra(want))
+
+
+def loaded(want: Instance, seen: Observed) -> Sequence[Step]:
+    """PostgreSQL has loaded what lies there: digest, every value, hba and ident, certificate and the refusal of plaintext agree."""
+    wanted = _wanted_files(want, seen)
+    why = _not_loaded(want, seen, texts.carried_digest(wanted))
+    return (ReloadServer(want, why, texts.carried_digest(wanted)),) if why is not None else ()
+
+
+def _not_loaded(want: Instance, seen: Observed, digest: str) -> Phrase | None:
+    if seen.server.digest != digest:
+        return say("PostgreSQL has loaded other files than those that lie there")
+    newer = sorted(name for name, found in seen.disk.files.items() if found.ctime > seen.server.loaded_at)
+    if newer:
+        return say("{names} changed after PostgreSQL loaded its files", names=", ".join(newer))
+    if seen.server.errors:
+        return say("PostgreSQL reports {error}", error=seen.server.errors[0])
+    stale = sorted(name for name in unloaded(want, seen) if not _restart_only(want, name))
+    if stale:
+        return say("PostgreSQL reports another value of {names}", names=", ".join(stale))
+    return pooling.wire_differs(want, seen, "direct")
+
+
+def plaintext_ended(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Where its end was agreed to, no session from before TLS was required is still open on the direct port."""
+    if not (want.tls and want.end_plaintext and seen.server.plaintext):
+        return ()
+    count = len(seen.server.plaintext)
+    return (EndPlaintext(want, say("{count} sessions are still open in plaintext", count=count), "direct"),)
+
+
+def roles(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Howdah's own roles have exactly their attributes; every wanted user can log in; roles that it made and nobody wants are gone."""
+    steps: list[Step] = (
+        [] if _service_roles_right(want, seen) else [SetServiceRoles(want, say("Howdah's own roles are not as they must be"))]
+    )
+    known = seen.server.roles
+    for user in want.users:
+        if user.name not in known or known[user.name].mark != texts.digest(user.verifier.reveal()):
+            steps.append(SetUser(want, say("user {name} has not got its password yet", name=user.name), user))
+    unwanted = sorted(name for name, role in known.items() if role.mark and name not in {u.name for u in want.users})
+    return [*steps, *(DropUser(want, say("user {name} is no longer wanted", name=name), name) for name in unwanted)]
+
+
+def _service_roles_right(want: Instance, seen: Observed) -> bool:
+    probe, lookup = seen.server.roles.get(PROBE_ROLE), seen.server.roles.get(LOOKUP_ROLE)
+    if probe is None or probe.superuser or probe.replication or probe.createrole or probe.login:
+        return False
+    if want.pooler is None:
+        return lookup is None or bool(pooling.lookup_places(seen))
+    return lookup is not None and lookup.login and not (lookup.superuser or lookup.replication or lookup.createrole)
+
+
+def databases(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Every wanted database is there with its owner and access; databases that Howdah made and nobody wants are gone."""
+    known, wanted = seen.server.databases, {d.name: d for d in want.databases}
+    create: list[Step] = [
+        CreateDatabase(want, say("database {name} is not there, or not finished", name=name), database)
+        for name, database in wanted.items()
+        if name not in known or not known[name].made or known[name].owner != (database.owner or "postgres")
+    ]
+    unwanted = sorted(name for name, found in known.items() if found.made and name not in wanted)
+    drop: list[Step] = [DropDatabase(want, say("database {name} is no longer wanted", name=name), name) for name in unwanted]
+    access: list[Step] = [
+        SetAccess(want, say("access to database {name} is not as wanted", name=name), name)
+        for name in wanted
+        if name in known and (known[name].access != _granted(want, name) or known[name].public)
+    ]
+    return create or drop or access
+
+
+def _granted(want: Instance, database: str) -> frozenset[str]:
+    return frozenset(user.name for user in want.users if database in user.databases)
+
+
+def lookup(want: Instance, seen: Observed) -> Sequence[Step]:
+    """The pooler's lookup function stands, unaltered, wherever this PgBouncer needs it, and nowhere without a pooler."""
+    if want.pooler is None:
+        places = pooling.lookup_places(seen)
+        return (RemoveLookup(want, say("there is no pooler to look users up"), places),) if places else ()
+    missing = pooling.lookup_missing(seen)
+    return (
+        (InstallLookup(want, say("the lookup function is missing or altered in {names}", names=", ".join(missing)), missing),)
+        if missing
+        else ()
+    )
+
+
+def extensions(want: Instance, seen: Observed) -> Sequence[Step]:
+    """SQL extensions are in every database, or in none."""
+    entries = [entry for entry in extension_catalog().values() if entry.creates]
+    steps: list[Step] = []
+    for entry in entries:
+        name = entry.creates or ""
+        for database, inside in sorted(seen.inside.items()):
+            if database == "template1":
+                continue
+            if entry.name in want.extensions and name not in inside.extensions:
+                steps.append(
+                    CreateExtension(want, say("extension {name} is not in {database}", name=name, database=database), database, name)
+                )
+            if entry.name not in want.extensions and name in inside.extensions:
+                steps.append(DropExtension(want, say("extension {name} is no longer wanted", name=name), database, name))
+    return steps
+
+
+def server_stopped(want: Instance, seen: Observed) -> Sequence[Step]:
+    """PostgreSQL does not run."""
+    return (StopServer(want, say("PostgreSQL is still running")),) if seen.server.state != "absent" else ()
+
+
+def trashed(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Nothing of the instance is left in place: keys destroyed, the data directory in the trash."""
+    return (MoveToTrash(want, say("the instance was deleted")),) if seen.disk.present else ()
+
+
+ENGINE = Engine(
+    "single",
+    {
+        "running": (
+            data_directory,
+            certificates,
+            files,
+            running,
+            loaded,
+            restarted,
+            plaintext_ended,
+            roles,
+            databases,
+            lookup,
+            pooling.pooler_absent,
+            pooling.pooler_running,
+            pooling.pooler_plaintext_ended,
+            pooling.pooler_retired,
+            pooling.pooler_loaded,
+            pooling.pooler_resumed,
+            extensions,
+        ),
+        "stopped": (pooling.pooler_stopped, server_stopped),
+        "deleted": (pooling.pooler_stopped, server_stopped, trashed),
+    },
+)
