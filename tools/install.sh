@@ -61,8 +61,9 @@ enabled() {
 # A disabled unit stays so when its package is upgraded: that is Debian's own rule for what an administrator disabled.
 disable_new() {
     enabled | sort | comm -13 "$before" - | while read -r link; do
+        [ -L "$link" ] || continue # one update-rc.d disables all run levels
         case $link in
-        /etc/rc*) update-rc.d "$(basename "$(readlink -f "$link")")" disable ;;
+        /etc/rc*) name=${link##*/S??} && update-rc.d "$name" disable ;;
         *) rm -f "$link" ;;
         esac
     done
@@ -87,9 +88,9 @@ add() {
 }
 
 finish() {
+    put_back
     disable_new
     rm -f "$before"
-    put_back
 }
 
 exec 8</var/lib/apt # two installations at once would take each other's files away; the lock dies with its holder
