@@ -1,0 +1,90 @@
+"""What the verbs ask of a machine besides the steps: quick looks, ports, passwords, the trash, work left to a detached process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from howdah.core.instance import Hop, Instance
+from howdah.core.remember import Trashed
+from howdah.core.steps import Host
+from howdah.secret import Secret
+
+LogSource = Literal["postgres", "pooler", "howdah"]
+
+
+@dataclass(frozen=True)
+class Quick:
+    """A look without a login: processes, sockets, and the certificates as served (days left; None where TLS is not spoken)."""
+
+    alive: bool
+    answers: bool
+    pooler_alive: bool
+    days_left: Mapping[Hop, float | None]
+    draining: int = 0  # older generations of the pooler that still have clients
+
+
+class Machine(Host, Protocol):
+    """A host as the verbs need it."""
+
+    def quick(self, want: Instance) -> Quick:
+        """Look without logging in, in a few milliseconds."""
+        ...
+
+    def port_holder(self, addresses: Sequence[str], port: int) -> str | None:
+        """Return None where a plain bind succeeds on each address and the wildcard, else who or what holds the port."""
+        ...
+
+    def majors(self) -> Mapping[int, str]:
+        """Return the PostgreSQL servers installed here: major to full version."""
+        ...
+
+    def make_password(self) -> Secret:
+        """Return a new random password."""
+        ...
+
+    def verifier(self, user: str, password: Secret) -> Secret:
+        """Return the SCRAM verifier of a password, made by libpq."""
+        ...
+
+    def keep_password(self, want: Instance, user: str, password: Secret) -> None:
+        """Write a password that Howdah made into the instance's passfile (0600), in place of an older one."""
+        ...
+
+    def forget_password(self, want: Instance, user: str) -> None:
+        """Take a user's password out of the passfile."""
+        ...
+
+    def passfile(self, want: Instance, user: str) -> Path | None:
+        """Return the passfile when it holds this user's password."""
+        ...
+
+    def carry_on(self, want: Instance) -> None:
+        """Leave the work to a detached `howdah repair`."""
+        ...
+
+    def refill_spares(self, major: int) -> None:
+        """Let a detached process make a spare data directory of this version, if one is wanted."""
+        ...
+
+    def take_from_trash(self, want: Instance) -> None:
+        """Put the data directory back in place. NotFound when it was removed already."""
+        ...
+
+    def purge_trash(self, entry: Trashed) -> None:
+        """Remove a data directory in the trash for good."""
+        ...
+
+    def empty_later(self, seconds: float) -> None:
+        """Let a detached process empty the trash after `seconds`."""
+        ...
+
+    def logs(self, want: Instance, source: LogSource) -> Sequence[Path]:
+        """Return the log files of a source, oldest first."""
+        ...
+
+    def authority(self) -> Mapping[str, Any]:
+        """Return the CA: {file, pem, fingerprint, not_after}; made when there is none."""
+        ...

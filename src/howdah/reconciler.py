@@ -1,0 +1,93 @@
+"""The loop: observe, take the first unsatisfied concern's steps, apply them, observe again, until nothing is left to do.
+
+It knows nothing of any engine, server or file. What a server refuses is withdrawn: the wish goes back to what it was, and the story keeps
+the server's words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from howdah.core.instance import Instance
+from howdah.core.operation import Line, Operation
+from howdah.core.plan import Engine, next_steps
+from howdah.core.remember import Store, refusal_record
+from howdah.core.steps import Host, Refused, Step
+from howdah.errors import Failed, Refusal
+from howdah.phrase import say
+
+# a healthy create needs about a dozen passes; a concern that its own steps do not satisfy within three tries never will
+_PASSES = 60
+_TRIES = 3
+
+OnStep = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Makes wishes come true on one host. The caller holds the instance's lease."""
+
+    store: Store
+    host: Host
+    engines: Mapping[str, Engine]
+
+    def converge(self, operation: Operation, on_step: OnStep) -> Operation:
+        """Bring the instance to what is wanted; raise the refusal or failure that stopped it, after writing it into the operation."""
+        want = self.store.find_id(operation.instance_id)
+        operation = self.store.begin(operation)
+        try:
+            operation = self._pass_until_done(want, operation, on_step)
+        except Refused as refused:
+            self._take_back(want, operation, on_step, refused)
+            raise
+        except Refusal as refusal:
+            self.store.finish(operation, "failed", refusal_record(refusal))
+            raise
+        except KeyboardInterrupt:
+            raise  # the operation stays open: a detached pass goes on with it
+        self._settle(want, operation)
+        return self.store.finish(operation, "done")
+
+    def _pass_until_done(self, want: Instance, operation: Operation, on_step: OnStep) -> Operation:
+        concerns = self.engines[want.engine].concerns[want.state]
+        tries: Counter[str] = Counter()
+        for _ in range(_PASSES):
+            steps = next_steps(concerns, want, self.host.observe(want))
+            if not steps:
+                return operation
+            for step in steps:
+                key = f"{type(step).__name__}: {step.why}"
+                tries[key] += 1
+                if tries[key] > _TRIES:
+                    raise Failed("does_not_converge", say("cannot put it right in {tries} tries: {why}", tries=_TRIES, why=step.why))
+                operation = self._apply(step, operation, on_step)
+        raise Failed("does_not_converge", say("cannot finish in {passes} passes", passes=_PASSES))
+
+    def _apply(self, step: Step, operation: Operation, on_step: OnStep) -> Operation:
+        on_step(step)
+        start = time.monotonic()
+        step.apply(self.host)
+        took = round((time.monotonic() - start) * 1000, 1)
+        return self.store.tell(operation, Line(type(step).__name__, str(step.why), took))
+
+    def _settle(self, want: Instance, operation: Operation) -> None:
+        if want.state == "running" and (not want.settled or want.restart_of or want.end_plaintext):
+            self.store.update(replace(want, settled=True, restart_of="", end_plaintext=False))
+        self.store.converged(want)
+        self.store.adopt(want, operation)
+
+    def _take_back(self, want: Instance, operation: Operation, on_step: OnStep, refused: Refused) -> None:
+        """Withdraw a wish that never held; one that held before stays wanted, for then the fault is not in the wish."""
+        if want.generation <= self.store.converged_generation(want.id):
+            self.store.finish(operation, "failed", refusal_record(refused))
+            return
+        before = self.store.withdraw(want)
+        try:
+            self._pass_until_done(before or replace(want, state="deleted"), operation, on_step)
+            if before is not None:
+                self._settle(before, operation)
+        finally:
+            self.store.finish(operation, "withdrawn", refusal_record(refused))
