@@ -1,0 +1,126 @@
+"""Put files and directories in place: whole or not at all, with the owner and the mode that were asked for, never what umask leaves.
+
+The directories of an instance belong to the servers' users, who may be hostile to root: so the last directory is opened without
+following a link, and everything happens below that descriptor. Nothing here knows what the texts mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from howdah.errors import Failed
+from howdah.host.process import Account
+from howdah.phrase import say
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def directory(path: Path) -> Iterator[int]:
+    """Hold a directory by descriptor; a link in its place is an error, wherever it leads."""
+    try:
+        descriptor = os.open(path, _DIRECTORY)
+    except OSError as error:
+        raise Failed("no_directory", say("cannot enter {path}: {reason}", path=path, reason=error.strerror)) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _own(descriptor: int, mode: int, account: Account | None, gid: int | None) -> None:
+    seen = os.fstat(descriptor)
+    uid = account.uid if account is not None else seen.st_uid
+    group = gid if gid is not None else account.gid if account is not None else seen.st_gid
+    if (uid, group) != (seen.st_uid, seen.st_gid):
+        os.fchown(descriptor, uid, group)
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+        os.fchmod(descriptor, mode)
+
+
+def put(path: Path, text: str, mode: int = 0o600, account: Account | None = None, *, gid: int | None = None) -> None:
+    """Put a file in place by one rename, on disk before it is seen; it belongs to `account`, and to the group `gid` where given."""
+    # One fixed name beside it, not a random one: what a crash leaves is taken by the next writer. The lease admits one at a time.
+    beside = f".{path.name}.new"
+    with directory(path.parent) as parent:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=parent)
+        descriptor = os.open(beside, _NEW, 0o600, dir_fd=parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            _own(descriptor, mode, account, gid)
+            os.fsync(descriptor)
+        os.rename(beside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+        os.fsync(parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Bring a rename in this directory to disk."""
+    with directory(path) as descriptor:
+        os.fsync(descriptor)
+
+
+def make_directory(path: Path, mode: int, account: Account | None = None, *, gid: int | None = None) -> None:
+    """Make a directory where it is missing, and give it this owner, group and mode in any case; its parent must be there."""
+    with directory(path.parent) as parent:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path.name, 0o700, dir_fd=parent)
+        descriptor = os.open(path.name, _DIRECTORY, dir_fd=parent)
+        try:
+            _own(descriptor, mode, account, gid)
+        finally:
+            os.close(descriptor)
+
+
+def make_parents(path: Path) -> None:
+    """Make a directory and those above it that are missing, each open to be passed through (0711): servers of other users lie below."""
+    missing = [step for step in (path, *path.parents) if not step.exists()]
+    for step in reversed(missing):
+        make_directory(step, 0o711)
+
+
+def read(path: Path, limit: int = 1 << 20) -> str | None:
+    """Return a file's text without following a link in its place; None when there is none. At most `limit` bytes are read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit).decode(errors="replace")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a small file's bytes without following a link in its place."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(1 << 20)
+
+
+def scratch(path: Path, content: bytes, account: Account | None = None) -> None:
+    """Write a file (0600) that nobody needs after a crash: neither synced nor put in place by a rename."""
+    with directory(path.parent) as parent:
+        descriptor = os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            _own(descriptor, 0o600, account, None)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole directory, wherever links in it lead; nothing to do when it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=False)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def unlink(path: Path) -> None:
+    """Remove one file, with no link followed on the last step of the way; nothing to do when it is not there."""
+    with directory(path.parent) as parent, contextlib.suppress(FileNotFoundError):
+        os.unlink(path.name, dir_fd=parent)
