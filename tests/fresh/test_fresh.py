@@ -46,17 +46,23 @@ class Machine:
     root: Path
     init: int
 
-    def run(self, script: str, person: str = "root", code: int = 0, isolated: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run a shell script in the person's clone and expect its exit code; `isolated` takes the network away."""
+    def start(self, script: str, person: str = "root", isolated: bool = False) -> subprocess.Popen[str]:
+        """Start a shell script in the person's clone; `isolated` takes the network away."""
         home = PERSONS[person]
         environment = {"HOME": home, "USER": person, "PATH": PATH, "LANG": "C.UTF-8", "PIP_CERT": f"/etc/ssl/{BUNDLE}"}
         environment |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         command = ["nsenter", f"--target={self.init}", "--mount", "--pid", *(["unshare", "--net"] if isolated else [])]
+        command += ["chroot", f"--userspec={person}:{person}", f"--groups={person}", str(self.root), "/bin/sh", "-euc"]
         script = f"cd {home} && {{ [ ! -d howdah ] || cd howdah; }} && {script}"
-        command += ["chroot", f"--userspec={person}:{person}", f"--groups={person}", str(self.root), "/bin/sh", "-euc", script]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False, stdin=subprocess.DEVNULL)
-        assert done.returncode == code, f"{script}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        pipe = subprocess.PIPE
+        return subprocess.Popen([*command, script], env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, script: str, person: str = "root", code: int = 0, isolated: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run a shell script as `start` does and expect its exit code, within 10 min."""
+        with self.start(script, person, isolated) as process:
+            out, err = process.communicate(timeout=600)
+        assert process.returncode == code, f"{script}\nexit code {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(script, code, out, err)
 
     def clone(self, person: str) -> None:
         self.run("git clone --quiet /srv/clone.bundle howdah", person)
@@ -229,18 +235,13 @@ def test_a_machine_that_has_servers_keeps_them_as_they_were(machine: Machine) ->
 def test_an_installation_that_was_killed_is_finished_by_the_next(machine: Machine) -> None:
     enabled = machine.enabled()
     machine.clone("root")
-    command = ["nsenter", f"--target={machine.init}", "--mount", "--pid", "chroot", str(machine.root)]
-    installer = subprocess.Popen(
-        [*command, "sh", "/root/howdah/tools/install.sh", "postgresql", "pgbouncer"], stdout=subprocess.PIPE, text=True
-    )
-    assert installer.stdout
-    for line in installer.stdout:
-        if line.startswith("Setting up postgresql-common"):
-            break
-    while kill_everything(machine):
-        pass
-    installer.wait()
-    installer.stdout.close()
+    with machine.start("sh tools/install.sh postgresql pgbouncer 2>&1") as installer:
+        assert installer.stdout
+        for line in installer.stdout:
+            if line.startswith("Setting up postgresql-common"):
+                break
+        while kill_everything(machine):
+            pass
     machine.run("/usr/sbin/policy-rc.d anything start")  # it stands there still and forbids nothing
     machine.run("./howdah --version")
     machine.run("./howdah quickstart")
