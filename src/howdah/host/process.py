@@ -70,12 +70,12 @@ def ensure_account(name: str = "howdah-pool", *, seconds: float = 10) -> Account
     deadline = time.monotonic() + seconds
     while (found := account(name)) is None:
         if os.geteuid() != 0:
-            raise Unsupported("account-needs-root", say("cannot make the system user {name}: only root may", name=name))
+            raise Unsupported("account_needs_root", say("cannot make the system user {name}: only root may", name=name))
         reason = _make_account(name)
         # Another howdah may make it at the same moment (exit 9), or hold the lock of /etc/passwd (exit 1 or 10): look again.
         if reason is not None and time.monotonic() > deadline:
             raise Failed(
-                "account-not-made",
+                "account_not_made",
                 say("cannot make the system user {name}: {reason}", name=name, reason=reason),
                 say("make it by hand: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}", name=name),
             )
@@ -119,7 +119,7 @@ def spawn(
     who = current_account()
     other = account if account is not None and account.uid != who.uid else None
     if other is not None and who.uid != 0:
-        raise Unsupported("account-needs-root", say("cannot start {program} as {name}: only root may", program=argv[0], name=other.name))
+        raise Unsupported("account_needs_root", say("cannot start {program} as {name}: only root may", program=argv[0], name=other.name))
     with contextlib.ExitStack() as opened:
         streams = [_stream(target, other, opened) for target in (stdin, stdout, stderr)]
         try:
@@ -138,7 +138,7 @@ def spawn(
                 extra_groups=[] if other else None,
             )
         except OSError as error:
-            raise Unavailable("cannot-start", say("cannot start {program}: {reason}", program=argv[0], reason=error.strerror)) from error
+            raise Unavailable("cannot_start", say("cannot start {program}: {reason}", program=argv[0], reason=error.strerror)) from error
     # It is meant to outlive us: Popen shall neither warn of that nor reap it. reap() does, as long as we are its parent.
     child.returncode = 0
     _children.add(child.pid)
@@ -170,7 +170,7 @@ def _open_log(path: Path, owner: Account | None) -> int:
         if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1:
             return descriptor
         os.close(descriptor)
-        raise Failed("log-not-a-file", say("cannot write {path}: it is not a file of its own", path=path)) from None
+        raise Failed("log_not_a_file", say("cannot write {path}: it is not a file of its own", path=path)) from None
     if owner is not None:
         os.fchown(descriptor, owner.uid, owner.gid)
     return descriptor
@@ -310,7 +310,7 @@ def stop(process: Process, signum: signal.Signals, seconds: float, *, kill_secon
     send(process, signal.SIGKILL)
     if not wait_end(process, kill_seconds):
         raise Failed(
-            "cannot-kill", say("cannot end process {pid}: it is there {seconds} s after SIGKILL", pid=process.pid, seconds=kill_seconds)
+            "cannot_kill", say("cannot end process {pid}: it is there {seconds} s after SIGKILL", pid=process.pid, seconds=kill_seconds)
         )
     return False
 
@@ -327,11 +327,14 @@ def allow_files(wanted: int) -> int:
 
 
 def file_limit(pid: int) -> int | None:
-    """Return the soft limit of open files of a process; None when it is gone or not ours to ask."""
+    """Return the soft limit of open files of a process; None when it is gone, not ours to ask, or has no limit."""
+    # Not by prlimit(): even root may be refused there (no CAP_SYS_RESOURCE in a container), while this file is open to all.
     try:
-        return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
-    except (ProcessLookupError, PermissionError):
+        lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
+    soft = next((line.split()[3] for line in lines if line.startswith("Max open files")), "")
+    return int(soft) if soft.isdigit() else None
 
 
 def tail(path: Path, lines: int = 20) -> tuple[str, ...]:

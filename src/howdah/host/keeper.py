@@ -1,0 +1,219 @@
+# pathlib would cost the keeper 2 MB for as long as it lives:
+# ruff: noqa: PTH100, PTH101, PTH108, PTH120, PTH123
+"""The keeper: it holds a pooler's TCP listening sockets and starts a dead PgBouncer again; it knows nothing else.
+
+One keeper serves one generation, one PgBouncer in one directory, as `keeper.json` there says. It runs as PgBouncer's own user with
+the standard library only (`python3 -I -S keeper.py keeper.json`, Python 3.9 or later), from a copy beside its `keeper.json`. It has no
+protocol but two signals: SIGUSR1 steers all new logins of its addresses to this generation, SIGTERM ends the care and leaves PgBouncer
+running. It never reads a pooler's configuration and never ends a PgBouncer.
+
+That it lives is told by a record lock on `lock`, which also names its pid (`F_GETLK`), dies with it and is not inherited by children;
+the file's one line says `holding`, or `steering` once the logins come here.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import NamedTuple, NoReturn
+
+SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h; Python's socket module has no name for it
+BPF_RET_K = 0x06
+YOUNG_SECONDS = 1.0
+FIRST_DELAY_SECONDS = 0.05
+LONGEST_DELAY_SECONDS = 5.0
+OBEYED = {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}
+
+
+class Plan(NamedTuple):
+    """What `keeper.json` says; file names are relative to its directory."""
+
+    binary: str
+    version: str
+    ini: str
+    addresses: tuple[tuple[str, int], ...]
+    unix_socket: str
+    unix_mode: int
+    backlog: int
+    files: int
+
+
+def log(text: str) -> None:
+    """Write one line to standard error: the caller has pointed it at keeper.log."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} [{os.getpid()}] {text}\n")
+    sys.stderr.flush()
+
+
+def give_up(text: str) -> NoReturn:
+    """End with code 1 and the reason as the last line of the log."""
+    log(f"cannot keep: {text}")
+    sys.exit(1)
+
+
+def take_lock(path: str) -> int:
+    """Hold the record lock that means "a keeper is alive here"; end when another one holds it."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        give_up("another keeper is alive in this directory")
+    return lock
+
+
+def mark(lock: int, word: str) -> None:
+    """Say in the lock file what this keeper does; readers hold no lock, so it is one write over the old word."""
+    os.pwrite(lock, f"{word}\n".encode(), 0)
+    os.ftruncate(lock, len(word) + 1)
+
+
+def listeners(family: int, address: str, port: int) -> int:
+    """Count the sockets that listen on exactly this address and port: the size of the SO_REUSEPORT group before we join it."""
+    packed = socket.inet_pton(family, address)
+    # The kernel prints each 32-bit word of an address as a number in its own byte order.
+    words = (int.from_bytes(packed[i : i + 4], sys.byteorder) for i in range(0, len(packed), 4))
+    wanted = "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+    count = 0
+    with open("/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp", encoding="ascii") as table:
+        for line in table:
+            fields = line.split(None, 4)
+            count += fields[1] == wanted and fields[3] == "0A"  # TCP_LISTEN
+    return count
+
+
+def listen(address: str, port: int, backlog: int) -> tuple[socket.socket, int]:
+    """Return a new listening socket of the address's group, and its index there; until steered, logins go on to the first member."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    held = socket.socket(family, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        held.bind((address, port))
+        index = listeners(family, address, port)
+        held.listen(backlog)
+    except OSError as error:
+        give_up(f"cannot listen on {address} port {port}: {error.strerror}")
+    if index:
+        steer(held, 0)
+    return held, index
+
+
+def steer(held: socket.socket, index: int) -> bool:
+    """Send all new connections of the group to its member `index`, by a constant program of classic BPF; False where that is not allowed.
+
+    An index that no longer exists makes the kernel choose by hash again, so nothing needs to be undone when old members close.
+    """
+    program = array.array("B", struct.pack("=HBBI", BPF_RET_K, 0, 0, index))
+    try:
+        held.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("HP", 1, program.buffer_info()[0]))
+    except OSError as error:
+        log(f"cannot steer: {error.strerror}")
+        return False
+    return True
+
+
+def listen_unix(path: str, mode: int, backlog: int) -> socket.socket:
+    """Make the console's socket anew: from 1.25 on PgBouncer removes the file when it exits, even one that it was handed."""
+    if os.path.lexists(path):
+        os.unlink(path)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(path)
+    os.chmod(path, mode)
+    made.listen(backlog)
+    return made
+
+
+def start(plan: Plan, sockets: list[socket.socket]) -> int:
+    """Start PgBouncer on the sockets as file descriptors 3 and up (systemd's LISTEN_FDS) and return its pid."""
+    # Left behind by kill -9, it reads as "another instance running" as long as anything has that pid.
+    if os.path.lexists("pid"):
+        os.unlink("pid")
+    console = listen_unix(os.path.abspath(plan.unix_socket), plan.unix_mode, plan.backlog)
+    pid = os.fork()
+    if pid == 0:
+        become_pgbouncer(plan, [*sockets, console])
+    console.close()
+    return pid
+
+
+def become_pgbouncer(plan: Plan, sockets: list[socket.socket]) -> NoReturn:
+    """In the child: put the descriptors in order and the signals back, and execute PgBouncer; 127 when that fails."""
+    try:
+        # First above the target range, so that no dup2 overwrites a descriptor that is still to be copied.
+        high = [fcntl.fcntl(each.fileno(), fcntl.F_DUPFD_CLOEXEC, 3 + len(sockets)) for each in sockets]
+        for number, descriptor in enumerate(high, start=3):
+            os.dup2(descriptor, number, inheritable=True)
+        environment = {**os.environ, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(sockets))}
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        soft = plan.files if hard == resource.RLIM_INFINITY else min(plan.files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+        os.execve(plan.binary, [plan.binary, "-q", plan.ini], environment)
+    except OSError as error:
+        log(f"cannot start {plan.binary}: {error.strerror}")
+    finally:
+        os._exit(127)
+
+
+def keep(plan: Plan, lock: int, held: list[tuple[socket.socket, int]]) -> NoReturn:
+    """Start PgBouncer, and again whenever it ends: at once, or after a growing delay while it dies young."""
+    delay = 0.0
+    while True:
+        began = time.monotonic()
+        pid = start(plan, [each for each, _ in held])
+        ended = status = 0
+        while not ended:
+            obey(signal.sigwait(OBEYED), lock, held)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        lived = time.monotonic() - began
+        delay = min(max(delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS) if lived < YOUNG_SECONDS else 0.0
+        log(f"pgbouncer {pid} ended with {os.waitstatus_to_exitcode(status)} after {lived:.1f} s; starts again in {delay} s")
+        rest(delay, lock, held)
+
+
+def rest(seconds: float, lock: int, held: list[tuple[socket.socket, int]]) -> None:
+    """Wait, and obey signals meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (remaining := deadline - time.monotonic()) > 0:
+        signalled = signal.sigtimedwait(OBEYED, remaining)
+        if signalled is not None:
+            obey(signalled.si_signo, lock, held)
+
+
+def obey(signum: int, lock: int, held: list[tuple[socket.socket, int]]) -> None:
+    """Do what a signal asks; SIGCHLD only wakes."""
+    if signum == signal.SIGTERM:
+        log("ends; PgBouncer runs on")
+        sys.exit(0)
+    if signum == signal.SIGUSR1:
+        # Every address, whatever the others answered; alone in its group a socket has nothing to steer away from.
+        steered = [steer(each, index) for each, index in held if index]
+        mark(lock, "steering" if all(steered) else "unsteered")
+
+
+def main(path: str) -> NoReturn:
+    """Keep the generation whose `keeper.json` this is."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Blocked, they wait for sigwait: no handler ever runs in the middle of a start.
+    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+    os.umask(0o077)
+    os.chdir(os.path.dirname(os.path.abspath(path)))
+    with open(path, encoding="utf-8") as file:
+        plan = Plan(**json.load(file))
+    lock = take_lock("lock")
+    mark(lock, "holding")
+    held = [listen(address, port, plan.backlog) for address, port in plan.addresses]
+    keep(plan, lock, held)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

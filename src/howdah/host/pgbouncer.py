@@ -1,0 +1,332 @@
+"""Generations of a pooler on this machine: one keeper and one PgBouncer in one directory; started, looked at, commanded, drained, ended.
+
+A planned change that a RELOAD cannot make is a new generation on new sockets of the same SO_REUSEPORT group: start it, take the logins
+over, drain the old one, end it; no login is lost. There are never more than two at a time: end the older before a third is started,
+for a third would not know its place in the group once the first has gone. Alive, reachable and right are three facts: the first two are
+seen here, the third is compared by `differences`. Nothing here renders or judges a configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import re
+import signal
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+from howdah.errors import Conflict, Failed, Refusal, Unavailable, Unsupported
+from howdah.host import files, process
+from howdah.host import keeper as keeping
+from howdah.host.console import ANSWER_SECONDS, Console, console, socket_path
+from howdah.host.installed import Binary, interpreter, version_in
+from howdah.host.keeper import Plan
+from howdah.host.process import Account, Process
+from howdah.phrase import Phrase, say
+
+SIGQUIT_SINCE = (1, 23)
+STATE_SINCE = (1, 19)
+FLOCK = "@hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+NOT_RUNNING = say("it is not running")
+
+
+@dataclass(frozen=True)
+class Running:
+    """What of a generation is alive; told by its lock and pid file alone, in less than a millisecond."""
+
+    keeper: Process | None
+    member: Process | None
+
+
+@dataclass(frozen=True)
+class DatabaseState:
+    """One line of SHOW DATABASES."""
+
+    name: str
+    paused: bool
+    disabled: bool
+
+
+@dataclass(frozen=True)
+class GenerationSeen:
+    """A generation as it is: alive (`keeper`, `member`), reachable (`silence` is None), and what the console says, by which core judges."""
+
+    directory: Path
+    plan: Plan | None
+    keeper: Process | None
+    member: Process | None
+    steering: bool  # new logins of the whole SO_REUSEPORT group were sent here
+    silence: Phrase | None = NOT_RUNNING
+    version: tuple[int, ...] = ()
+    config: Mapping[str, tuple[str, bool]] = field(default_factory=dict)  # value, and whether RELOAD can change it
+    paused: bool | None = None  # the whole pooler; before 1.19 it cannot be asked, and `pause` pauses each database
+    databases: tuple[DatabaseState, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)  # SHOW LISTS: used_clients (this look is one), login_clients, used_servers …
+    open_files: int | None = None  # file descriptors that the process may open
+
+    @property
+    def reachable(self) -> bool:
+        """Its console answered within the time limit."""
+        return self.silence is None
+
+    @property
+    def digest(self) -> str:
+        """The digest that the loaded file carries in its last line; empty when that line was not reached."""
+        return digest_in(self.config.get("ignore_startup_parameters", ("", True))[0])
+
+    @property
+    def halted(self) -> tuple[str, ...]:
+        """Databases that are paused or disabled."""
+        return tuple(each.name for each in self.databases if each.paused or each.disabled)
+
+
+def digest_in(parameters: str) -> str:
+    """Return D of the last `howdah.D` in a list of startup parameters to ignore, the harmless place where a file carries its digest.
+
+    >>> digest_in("extra_float_digits,options, howdah.3f2a")
+    '3f2a'
+    >>> digest_in("extra_float_digits")
+    ''
+    """
+    found = [each.strip().removeprefix("howdah.") for each in parameters.split(",") if each.strip().startswith("howdah.")]
+    return found[-1] if found else ""
+
+
+def differences(config: Mapping[str, tuple[str, bool]], wanted: Mapping[str, str]) -> Mapping[str, str | None]:
+    """Return the wanted settings that SHOW CONFIG shows otherwise, with the value seen (None: this version has no such setting).
+
+    >>> differences({"query_timeout": ("0.50", True), "max_client_conn": ("100", True)}, {"query_timeout": "0.5", "max_client_conn": "200"})
+    {'max_client_conn': '100'}
+    """
+    seen = {name: config[name][0] if name in config else None for name in wanted}
+    return {name: value for name, value in seen.items() if value is None or not _same(value, wanted[name])}
+
+
+def _same(seen: str, wanted: str) -> bool:
+    try:
+        return float(seen) == float(wanted)
+    except ValueError:
+        return seen == wanted
+
+
+def make_plan(program: Binary, addresses: tuple[tuple[str, int], ...], *, unix_port: int, open_files: int, backlog: int = 4096) -> Plan:
+    """Return what a keeper is told: the PgBouncer, the (address, port) pairs to listen on, the console's port, its open files."""
+    if not program.systemd:
+        raise Unsupported(
+            "pgbouncer_without_systemd",
+            say("cannot use {path}: it was built without systemd support, so it cannot take over sockets", path=program.path),
+            say("use the distribution's package, or build it with --with-systemd"),
+        )
+    text = ".".join(str(part) for part in program.version)
+    return Plan(str(program.path), text, "pgbouncer.ini", addresses, f".s.PGSQL.{unix_port}", 0o600, backlog, open_files)
+
+
+def read_plan(directory: Path) -> Plan | None:
+    """Return what the keeper of this generation was told; None where it was told nothing readable."""
+    try:
+        told = json.loads((directory / "keeper.json").read_text())
+        return Plan(**{**told, "addresses": tuple((address, port) for address, port in told["addresses"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def start_generation(directory: Path, plan: Plan, *, account: Account | None = None, seconds: float = 10) -> GenerationSeen:
+    """Start a generation and return when its console answers; `pgbouncer.ini` and what it names lie in `directory` already.
+
+    Its sockets join those of an older generation, which goes on to get all logins until `take_over`. When it does not answer within
+    `seconds` all of it is ended again, and `Failed` brings the last line of the log. Starting what runs as planned is no error.
+    """
+    path = socket_path(directory, _console_port(plan))
+    found = quick_look(directory)
+    if found.keeper is None:
+        if members(directory):
+            raise Conflict(
+                "generation_orphaned",
+                say("cannot start a keeper in {directory}: a PgBouncer lives there without one", directory=directory),
+                say("start a new generation beside it"),
+            )
+        _tell(directory, plan, account)
+        _spawn_keeper(directory, plan, account)
+    elif read_plan(directory) != plan:
+        raise Conflict("generation_differs", say("cannot start {directory}: a keeper with another plan lives there", directory=directory))
+    if reason := _await_console(directory, path, seconds):
+        stop_generation(directory)
+        raise Failed("pooler_not_started", say("cannot start the pooler: {reason}", reason=reason), say("see {log}", log=directory / "log"))
+    return look(directory)
+
+
+def _console_port(plan: Plan) -> int:
+    return int(plan.unix_socket.rpartition(".")[2])
+
+
+def _tell(directory: Path, plan: Plan, owner: Account | None) -> None:
+    """Write what the keeper is told, and a copy of the keeper where its user can read it: our own code may lie in /root."""
+    files.put(directory / "keeper.json", json.dumps(plan._asdict()), account=owner)
+    files.scratch(directory / "keeper.py", Path(keeping.__file__).read_bytes(), owner)
+    files.scratch(directory / "keeper.log", b"", owner)
+
+
+def _spawn_keeper(directory: Path, plan: Plan, account: Account | None) -> Process:
+    process.allow_files(plan.files)
+    # By absolute paths: its command line is how a keeper whose lock file was removed is still known.
+    command: list[str | Path] = [interpreter(account), "-I", "-S", directory / "keeper.py", directory / "keeper.json"]
+    return process.spawn(command, account=account, cwd=directory, stderr=directory / "keeper.log")
+
+
+def _await_console(directory: Path, path: Path, seconds: float) -> str | None:
+    """Wait until the console answers; else return the reason: the keeper's, PgBouncer's, or the time limit."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if path.exists():
+            with contextlib.suppress(Unavailable), enter(directory, seconds=min(left, ANSWER_SECONDS)):
+                return None
+        told = process.tail(directory / "keeper.log")
+        if any("ended with" in line or "cannot" in line for line in told):
+            return _last_words(directory)
+        time.sleep(process.POLL_SECONDS)
+    return f"no answer within {seconds} s; {_last_words(directory)}"
+
+
+def _last_words(directory: Path) -> str:
+    """Return the line by which a log explains an end: the last complaint of PgBouncer, else the last line of the keeper."""
+    log = (*process.tail(directory / "keeper.log"), *process.tail(directory / "log"))
+    complaints = [line for line in log if re.search(r"\b(ERROR|FATAL)\b", line)]
+    lines = complaints or process.tail(directory / "keeper.log") or ("it left no log",)
+    return re.sub(r"^[-\d]+ [\d:.]+ (\S+ )?\[\d+\] ", "", lines[-1])
+
+
+def take_over(directory: Path, *, seconds: float = 5) -> bool:
+    """Send all new logins of this generation's addresses to it, away from older ones; False where the kernel does not let it steer."""
+    word = _word(directory)
+    if word == "steering":
+        return True
+    found = quick_look(directory).keeper
+    if found is None or not process.send(found, signal.SIGUSR1):
+        raise Failed("keeper_dead", say("cannot take logins over: no keeper is alive in {directory}", directory=directory))
+    if not process.wait_until(lambda: _word(directory) in ("steering", "unsteered"), seconds):
+        raise Failed("keeper_silent", say("cannot take logins over: the keeper does not answer within {seconds} s", seconds=seconds))
+    return _word(directory) == "steering"
+
+
+def _word(directory: Path) -> str:
+    return (files.read(directory / "lock", 64) or "").strip()
+
+
+def quick_look(directory: Path) -> Running:
+    """See what is alive by the keeper's lock and PgBouncer's pid file; asks nobody."""
+    return Running(_keeper(directory), _member(directory))
+
+
+def _keeper(directory: Path) -> Process | None:
+    """Return who holds the keeper's lock. F_GETLK asks without taking it, so that a look never stands in a keeper's way."""
+    try:
+        lock = os.open(directory / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(lock, fcntl.F_GETLK, asked))
+    finally:
+        os.close(lock)
+    return process.identify(pid) if kind != fcntl.F_UNLCK else None
+
+
+def _member(directory: Path) -> Process | None:
+    """Return the PgBouncer of the pid file, if it is one and works in this directory: a pid alone proves nothing."""
+    written = (files.read(directory / "pid", 64) or "").strip()
+    found = process.identify(int(written)) if written.isdigit() else None
+    return found if found and _is_member(found, directory) else None
+
+
+def _is_member(found: Process, directory: Path) -> bool:
+    program = process.exe(found.pid)
+    return program is not None and program.name.startswith("pgbouncer") and str(process.cwd(found.pid)) == os.path.realpath(directory)
+
+
+def members(directory: Path) -> tuple[Process, ...]:
+    """Return every PgBouncer that works in this directory, also without a pid file; a few milliseconds."""
+    return tuple(each for each in process.in_directory(directory) if _is_member(each, directory))
+
+
+def look(directory: Path, *, seconds: float = ANSWER_SECONDS) -> GenerationSeen:
+    """See a generation as it is: what is alive, and what its console says within `seconds`."""
+    alive = quick_look(directory)
+    member = alive.member or next(iter(members(directory)), None)
+    seen = GenerationSeen(directory, read_plan(directory), alive.keeper, member, _word(directory) == "steering")
+    if member is None or seen.plan is None:
+        return seen
+    try:
+        with enter(directory, seconds=seconds) as asked:
+            number = version_in((asked.ask("SHOW VERSION") or [{}])[0].get("version") or "")
+            return dataclasses.replace(
+                seen, silence=None, version=number, open_files=process.file_limit(member.pid), **_state(asked, number)
+            )
+    except Refusal as refusal:
+        return dataclasses.replace(seen, silence=refusal.message)
+
+
+class _State(TypedDict):
+    config: Mapping[str, tuple[str, bool]]
+    databases: tuple[DatabaseState, ...]
+    counts: Mapping[str, int]
+    paused: bool | None
+
+
+def _state(asked: Console, number: tuple[int, ...]) -> _State:
+    databases = asked.ask("SHOW DATABASES")
+    return {
+        "config": show_config(asked),
+        "databases": tuple(DatabaseState(row["name"] or "", row["paused"] == "1", row["disabled"] == "1") for row in databases),
+        "counts": {row["list"] or "": int(row["items"] or 0) for row in asked.ask("SHOW LISTS")},
+        "paused": {"key": "paused", "value": "yes"} in asked.ask("SHOW STATE") if number >= STATE_SINCE else None,
+    }
+
+
+def show_config(asked: Console) -> Mapping[str, tuple[str, bool]]:
+    """Return every setting's loaded value, and whether a RELOAD can change it."""
+    return {row["key"] or "": (row["value"] or "", row["changeable"] == "yes") for row in asked.ask("SHOW CONFIG")}
+
+
+@contextlib.contextmanager
+def enter(directory: Path, *, seconds: float = ANSWER_SECONDS) -> Iterator[Console]:
+    """Enter the console of the generation in this directory, under the uid that the directory belongs to."""
+    plan = read_plan(directory)
+    if plan is None:
+        raise Unavailable("no_generation", say("cannot reach the pooler in {directory}: no generation is there", directory=directory))
+    with console(socket_path(directory, _console_port(plan)), uid=directory.stat().st_uid, seconds=seconds) as asked:
+        yield asked
+
+
+def stop_generation(directory: Path, *, seconds: float = 3) -> bool:
+    """End a generation, the keeper before its PgBouncer; False when something had to be killed after `seconds`. Nothing is left running.
+
+    Clients still connected are cut: `drain` first. Found by working directory, so that neither a lost pid file nor a PgBouncer
+    that the keeper has only just started escapes.
+    """
+    plan = read_plan(directory)
+    number = version_in(f"PgBouncer {plan.version}") if plan else ()
+    clean = True
+    while found := [each for each in process.in_directory(directory) if _is_keeper(each, directory) or _is_member(each, directory)]:
+        keepers = [each for each in found if _is_keeper(each, directory)]
+        for each in keepers or found:
+            process.send(each, signal.SIGCONT)  # one that was stopped would hear nothing else
+            clean &= process.stop(each, signal.SIGTERM if keepers else end_signal(number), seconds)
+    for left in (*directory.glob(".s.PGSQL.*"), directory / "pid", directory / "lock"):
+        files.unlink(left)
+    return clean
+
+
+def _is_keeper(found: Process, directory: Path) -> bool:
+    return os.path.realpath(directory / "keeper.json") in map(os.path.realpath, process.cmdline(found.pid))
+
+
+def end_signal(number: tuple[int, ...]) -> signal.Signals:
+    """Return the signal that ends this version at once: before 1.23 SIGQUIT dumps core, since then SIGTERM waits for clients to leave."""
+    return signal.SIGQUIT if number >= SIGQUIT_SINCE else signal.SIGTERM
