@@ -1,1 +1,96 @@
+"""What a client writes to reach an instance: one file per client in this folder, found by listing it.
 
+A snippet is pure text, made from a `Target`; every value is quoted once, by the rule of the format that it stands in. Nothing here
+connects, reads a file or knows a password: where a password lies is named (the passfile), never what it is. Modules whose names begin
+with an underscore are what several clients share.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from howdah.core.endpoint import Endpoint
+from howdah.core.instance import check_name, shown
+from howdah.errors import Invalid, NotFound
+from howdah.phrase import Phrase, say
+
+SslMode = Literal["disable", "require", "verify-full"]
+Language = Literal["sh", "text", "ini", "python"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whom a snippet reaches, as whom, and how: all that a client's file may know."""
+
+    endpoint: Endpoint
+    database: str
+    user: str
+    sslmode: SslMode
+    ca_file: Path
+    passfile: Path | None
+    pool_mode: str | None  # session, transaction or statement; None for the direct hop
+    instance: str
+    prepared: bool  # the pooler carries protocol-level prepared statements from one server connection to the next
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the pooler is in between."""
+        return self.endpoint.kind == "pooled"
+
+    @property
+    def shares(self) -> bool:
+        """Whether a server connection is lent for less than a session, so that nothing of a session may be relied on."""
+        return self.pool_mode in ("transaction", "statement")
+
+    @property
+    def label(self) -> str:
+        """A name for files and services: the instance and the hop."""
+        return f"{self.instance}-{self.endpoint.kind}"
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A text for one client that runs as it stands; `files` is there when it takes more than one file."""
+
+    client: str
+    title: Phrase
+    language: Language
+    text: str
+    filename: str
+    needs: tuple[str, ...] = ()  # packages: Debian's for commands, PyPI's for Python
+    notes: tuple[Phrase, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def clients() -> tuple[str, ...]:
+    """Return the names of all clients, read from the files of this folder.
+
+    >>> clients()
+    ('django', 'env', 'psql', 'python', 'service', 'sqlalchemy', 'uri')
+    """
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def snippet(client: str, target: Target) -> Snippet:
+    """Return the snippet of a client for a target, or refuse: NotFound, or a name that its format cannot carry."""
+    if client not in clients():
+        hint = say("there are: {names}", names=", ".join(clients()))
+        raise NotFound("unknown_client", say("cannot find client {name}", name=shown(client)), hint)
+    check_name(target.instance)
+    for value in (target.database, target.user, target.endpoint.host, str(target.ca_file), str(target.passfile or "-")):
+        _refuse_unwritable(value)
+    render: Callable[[Target], Snippet] = importlib.import_module(f"{__name__}.{client}").snippet
+    return render(target)
+
+
+def _refuse_unwritable(value: str) -> None:
+    """Refuse what no line of text carries: nothing at all, control, format and unassigned characters, line separators."""
+    if not value or any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") for c in value):
+        hint = say("use names and paths without control characters")
+        raise Invalid("unwritable_value", say("cannot write {value} into a connection string", value=shown(value) or "''"), hint)

@@ -1,0 +1,78 @@
+"""Django on psycopg 3: the DATABASES setting, and a program around it that tries it."""
+
+from __future__ import annotations
+
+from howdah.connect import Snippet, Target, _libpq, _python
+from howdah.phrase import Phrase, say
+
+PROGRAM = '''\
+"""Connect Django to {label}, run a query with a parameter, and say whether the connection is encrypted."""
+
+import sys
+{imports}
+# This is what settings.py takes.
+DATABASES = {{
+    "default": {{
+{settings}
+        "OPTIONS": {{
+{options}
+        }},
+    }}
+}}
+
+settings.configure(DATABASES=DATABASES)
+with connection.cursor() as cursor:
+    cursor.execute("SELECT 6 * %s::int", [7])
+    answer = cursor.fetchone()[0]
+{encrypted}
+connection.close()
+
+print("answer:", answer)
+print("encrypted ({witness}):", "yes" if encrypted else "no")
+{ending}'''
+
+
+def snippet(target: Target) -> Snippet:
+    """Return the program."""
+    direct = [f'cursor.execute("{_python.SEEN_BY_SERVER}")', "encrypted = cursor.fetchone()[0]"]
+    pairs = _libpq.security(target) | {"connect_timeout": _python.TIMEOUT_SECONDS}
+    text = PROGRAM.format(
+        label=target.label,
+        imports=_imports(target),
+        settings=_python.indented(_settings(target), 2),
+        options=_python.indented([*_python.entries(pairs), *_python.preparing(target)], 3),
+        encrypted=_python.indented(["encrypted = connection.connection.pgconn.ssl_in_use"] if target.pooled else direct, 1),
+        witness=_python.witness(target),
+        ending=_python.ending(target),
+    )
+    needs = ("django>=4.2", _python.PSYCOPG)
+    notes = (*_libpq.notes(target), *_notes(target))
+    return Snippet("django", say("Python, Django"), "python", text, f"{target.label}.py", needs, notes)
+
+
+def _imports(target: Target) -> str:
+    driver = "import psycopg\n" if target.shares and target.prepared else ""
+    return f"\n{driver}from django.conf import settings\nfrom django.db import connection\n"
+
+
+def _settings(target: Target) -> list[str]:
+    place = {"NAME": target.database, "USER": target.user, "HOST": target.endpoint.host}
+    lines = ['"ENGINE": "django.db.backends.postgresql",', *_python.entries(place), f'"PORT": {target.endpoint.port},']
+    if target.pool_mode is not None:
+        # 0 is Django's default, written down because a settings file that is copied from often has another.
+        lines.append('"CONN_MAX_AGE": 0,  # the pooler keeps the connections')
+    if target.shares:
+        # https://docs.djangoproject.com/en/5.2/ref/databases/#transaction-pooling-server-side-cursors: iterator() declares a cursor
+        # WITH HOLD outside a transaction, which the next server connection does not know.
+        lines.append('"DISABLE_SERVER_SIDE_CURSORS": True,  # a cursor of iterator() would be missing on the next server connection')
+    return lines
+
+
+def _notes(target: Target) -> tuple[Phrase, ...]:
+    if target.pool_mode == "transaction":
+        return (say("CONN_MAX_AGE above 0 saves a login for each request; every worker then counts against max_client_conn all the time"),)
+    if target.pool_mode == "session":
+        return (say("CONN_MAX_AGE above 0 keeps a server connection for every worker all the time"),)
+    if target.pool_mode == "statement":
+        return (say("transaction.atomic(), ATOMIC_REQUESTS, tests and migrations need the direct endpoint"),)
+    return ()

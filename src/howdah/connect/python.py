@@ -1,0 +1,46 @@
+"""Python with psycopg 3: a program that connects, queries, and says whether the connection is encrypted."""
+
+from __future__ import annotations
+
+from howdah.connect import Snippet, Target, _libpq, _python
+from howdah.phrase import say
+
+PROGRAM = '''\
+"""Connect to {label}, run a query with a parameter, and say whether the connection is encrypted."""
+
+import sys
+
+import psycopg
+
+CONNECT = {{
+{connect}
+}}
+
+with psycopg.connect(**CONNECT) as connection:
+    answer = connection.execute("SELECT 6 * %s::int", (7,)).fetchone()[0]
+    encrypted = {encrypted}
+
+print("answer:", answer)
+print("encrypted ({witness}):", "yes" if encrypted else "no")
+{ending}'''
+
+
+def snippet(target: Target) -> Snippet:
+    """Return the program."""
+    direct = f'connection.execute("{_python.SEEN_BY_SERVER}").fetchone()[0]'
+    text = PROGRAM.format(
+        label=target.label,
+        connect=_python.indented(_connect(target), 1),
+        encrypted="connection.pgconn.ssl_in_use" if target.pooled else direct,
+        witness=_python.witness(target),
+        ending=_python.ending(target),
+    )
+    needs = (_python.PSYCOPG,)
+    return Snippet("python", say("Python, psycopg 3"), "python", text, f"{target.label}.py", needs, _libpq.notes(target))
+
+
+def _connect(target: Target) -> list[str]:
+    pairs = _libpq.keywords(target) | {"port": target.endpoint.port, "connect_timeout": _python.TIMEOUT_SECONDS}
+    # psycopg opens a transaction before the first statement; PgBouncer refuses BEGIN in statement mode.
+    commits = ['"autocommit": True,  # statement mode refuses BEGIN'] if target.pool_mode == "statement" else []
+    return [*_python.entries(pairs), *_python.preparing(target), *commits]

@@ -1,0 +1,75 @@
+"""Python with SQLAlchemy 2 on psycopg 3: an engine with a pool that suits the hop."""
+
+from __future__ import annotations
+
+from howdah.connect import Snippet, Target, _libpq, _python
+from howdah.phrase import say
+
+PROGRAM = '''\
+"""Connect to {label}, run a query with a parameter, and say whether the connection is encrypted."""
+
+import sys
+{imports}
+engine = create_engine(
+    URL.create(
+        "postgresql+psycopg",
+        host={host},
+        port={port},
+        database={database},
+        username={user},
+    ),
+    connect_args={{
+{connect}
+    }},
+{pool}
+)
+
+with engine.connect() as connection:
+    answer = connection.execute(text("SELECT 6 * CAST(:number AS int)"), {{"number": 7}}).scalar_one()
+    encrypted = {encrypted}
+engine.dispose()
+
+print("answer:", answer)
+print("encrypted ({witness}):", "yes" if encrypted else "no")
+{ending}'''
+
+
+def snippet(target: Target) -> Snippet:
+    """Return the program."""
+    direct = f'connection.execute(text("{_python.SEEN_BY_SERVER}")).scalar_one()'
+    pairs = _libpq.security(target) | {"connect_timeout": _python.TIMEOUT_SECONDS}
+    text = PROGRAM.format(
+        label=target.label,
+        imports=_imports(target),
+        host=_python.literal(target.endpoint.host),
+        port=target.endpoint.port,
+        database=_python.literal(target.database),
+        user=_python.literal(target.user),
+        connect=_python.indented([*_python.entries(pairs), *_python.preparing(target)], 2),
+        pool=_python.indented(_pool(target), 1),
+        encrypted="connection.connection.driver_connection.pgconn.ssl_in_use" if target.pooled else direct,
+        witness=_python.witness(target),
+        ending=_python.ending(target),
+    )
+    needs = ("sqlalchemy>=2.0", _python.PSYCOPG)
+    return Snippet("sqlalchemy", say("Python, SQLAlchemy"), "python", text, f"{target.label}.py", needs, _libpq.notes(target))
+
+
+def _imports(target: Target) -> str:
+    driver = "import psycopg\n" if target.shares and target.prepared else ""
+    pool = "NullPool, " if target.pool_mode == "session" else ""
+    return f"\n{driver}from sqlalchemy import URL, {pool}create_engine, text\n"
+
+
+def _pool(target: Target) -> list[str]:
+    # https://docs.sqlalchemy.org/en/20/core/pooling.html: NullPool opens and closes for each use; pool_pre_ping asks before each use.
+    if target.pool_mode == "session":
+        return [
+            "# In session mode a connection that waits in a pool here keeps a server connection from everybody else.",
+            "poolclass=NullPool,",
+        ]
+    lines = ["pool_pre_ping=True,  # a connection that ended while it waited in the pool is replaced, not handed out"]
+    if target.pool_mode == "statement":
+        # The dialect looks for hstore inside a transaction when it first connects (TypeInfo.fetch).
+        lines += ['isolation_level="AUTOCOMMIT",  # statement mode refuses BEGIN', "use_native_hstore=False,"]
+    return lines
