@@ -123,6 +123,11 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def _link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
 DAMAGES: dict[str, Callable[[Path, Pair, Pair], object]] = {
     "key gone": lambda tls, old, new: file_of(tls, new, "key").unlink(),
     "certificate gone": lambda tls, old, new: file_of(tls, new, "crt").unlink(),
@@ -134,9 +139,7 @@ DAMAGES: dict[str, Callable[[Path, Pair, Pair], object]] = {
     "note truncated": lambda tls, old, new: file_of(tls, new, "json").write_text("{"),
     "note of nonsense": lambda tls, old, new: file_of(tls, new, "json").write_text("[1]"),
     "key readable by all": lambda tls, old, new: file_of(tls, new, "key").chmod(0o644),
-    "key a link": lambda tls, old, new: (
-        file_of(tls, new, "key").rename(tls / "k").parent.joinpath(f"direct.{new.serial}.key").symlink_to("k")
-    ),
+    "key a link": lambda tls, old, new: _link(file_of(tls, new, "key")),
 }
 
 
