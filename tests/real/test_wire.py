@@ -44,6 +44,15 @@ def free_port() -> int:
 
 
 @contextmanager
+def reserved_port() -> Iterator[int]:
+    """Hold a port that a server may bind, since it too sets SO_REUSEADDR and we never listen, but that nobody is given by chance."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
+
+
+@contextmanager
 def running(command: list[str], who: Account, log: Path, port: int) -> Iterator[None]:
     other = who.uid != os.geteuid()
     with log.open("ab") as stream:
@@ -59,6 +68,7 @@ def running(command: list[str], who: Account, log: Path, port: int) -> Iterator[
         )
     try:
         wait_until_answered(port, log)
+        assert process.poll() is None, log.read_text()
         yield
     finally:
         process.send_signal(signal.SIGINT)
@@ -110,9 +120,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     names = ["localhost", "127.0.0.1", "::1"]
     direct = issue(root, shared / "tls", "direct", names, 397, who)
     pooled = issue(root, shared / "tls", "pooled", names, 397, who)
-    ports = {name: free_port() for name in ("on", "off", "require", "allow", "disable")}
     only_tls = "hostssl all all all scram-sha-256\nhostnossl all all all reject\n"
     with ExitStack() as stack:
+        ports = {name: stack.enter_context(reserved_port()) for name in ("on", "off", "require", "allow", "disable")}
         for name, pair, lines in (("on", direct, only_tls), ("off", None, "host all all all scram-sha-256\n")):
             command = postgres(shared, name, who, pair, lines)
             listen = ["-c", f"port={ports[name]}", "-c", f"listen_addresses={'127.0.0.1,::1' if has_v6() else '127.0.0.1'}"]
