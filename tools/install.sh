@@ -71,7 +71,7 @@ disable_new() {
 }
 
 apt() {
-    HOWDAH_INSTALLING=yes apt-get -q -y --no-install-recommends --no-upgrade -o DPkg::Lock::Timeout=300 -o Acquire::Retries=2 "$@" </dev/null 8>&-
+    HOWDAH_INSTALLING=yes $alone apt-get -q -y --no-install-recommends --no-upgrade -o DPkg::Lock::Timeout=300 -o Acquire::Retries=2 "$@" </dev/null 8>&-
 }
 
 # The second try is for lists that are too old and for a dpkg that was interrupted. An interrupt is heard until dpkg begins: a half
@@ -84,6 +84,7 @@ add() {
         apt install --download-only "$@"
     }
     trap '' INT HUP TERM
+    alone='setsid --wait' # apt listens again to what it is told to ignore; a session of its own hears no Ctrl-C
     apt install "$@"
 }
 
@@ -95,6 +96,7 @@ finish() {
 
 exec 8</var/lib/apt # two installations at once would take each other's files away; the lock dies with its holder
 flock 8
+alone=
 made_directories=
 put_back
 [ -e "$before" ] || enabled | sort >"$before"
