@@ -1,0 +1,211 @@
+"""Look at a server through its own views: what it has loaded, who and what is in it, in as few round trips as that takes.
+
+Everything comes from the server and nothing from our own files or writes. Nothing here judges, except that Howdah's own service roles
+are compared with the one shape that they may have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Instance
+from howdah.core.observed import DatabaseSeen, Inside, Role, Server, Session
+from howdah.host import lookup, postgres, sql
+from howdah.host.postgres import Seat
+from howdah.phrase import say
+
+if TYPE_CHECKING:
+    from howdah.host.sql import Connection
+
+# First the settings as any session has them; only then our own search_path and time limit, which would show among them.
+_SETTINGS: Final = """
+SELECT name, setting, source, pending_restart, context FROM pg_catalog.pg_settings;
+SET search_path = pg_catalog, pg_temp;
+SET statement_timeout = '10s';
+"""
+
+# A service role has no password, no attribute, and no membership either way: whoever may SET ROLE to the lookup role reads every
+# verifier. The probe role has a password for the minute of a look.
+_RIGHT: Final = """
+NOT (r.rolsuper OR r.rolreplication OR r.rolcreaterole OR r.rolcreatedb OR r.rolbypassrls) AND r.rolconnlimit = -1
+AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE r.oid IN (m.roleid, m.member))
+AND NOT EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = r.oid)
+AND CASE r.rolname
+    WHEN 'howdah_lookup' THEN r.rolcanlogin AND r.rolpassword IS NULL AND coalesce(r.rolvaliduntil, 'infinity') = 'infinity'
+    WHEN 'howdah_probe' THEN NOT r.rolcanlogin AND r.rolpassword IS NULL
+        OR r.rolcanlogin AND r.rolvaliduntil BETWEEN now() AND now() + interval '2 minutes'
+    ELSE false END"""
+
+_LOOK: Final = f"""
+SELECT json_build_object(
+'version', split_part(current_setting('server_version'), ' ', 1),
+'digest', current_setting('howdah.digest', true),
+'loaded_at', extract(epoch FROM pg_conf_load_time()),
+'file', (SELECT coalesce(json_agg(json_build_array(name, setting, error, sourceline)), '[]') FROM pg_file_settings),
+'hba', (SELECT coalesce(json_agg(json_build_array(line_number, error)), '[]') FROM pg_hba_file_rules WHERE error IS NOT NULL),
+'made', to_regclass('howdah_made.role') IS NOT NULL,
+'roles', (SELECT json_agg(json_build_array(r.oid::bigint, r.rolname, r.rolcanlogin, r.rolsuper, r.rolreplication, r.rolcreaterole,
+        {_RIGHT}))
+    FROM pg_authid r WHERE r.rolname !~ '^pg_'),
+'databases', (SELECT json_agg(json_build_array(d.oid::bigint, d.datname, o.rolname, d.datallowconn,
+        (SELECT coalesce(bool_or(a.grantee = 0 AND a.privilege_type = 'CONNECT'), false) FROM aclexplode(acl) a),
+        (SELECT coalesce(json_agg(g.rolname), '[]') FROM (SELECT m.rolname FROM aclexplode(acl) a JOIN pg_roles m ON m.oid = a.grantee
+            GROUP BY m.rolname HAVING count(DISTINCT a.privilege_type) = 3) g)))
+    FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba, coalesce(d.datacl, acldefault('d', d.datdba)) acl
+    WHERE d.datname <> 'template0' AND d.datname !~ '^howdah_'),
+'sessions', (SELECT coalesce(json_agg(json_build_array(a.pid, a.usename, a.datname, a.application_name, host(a.client_addr), a.client_port,
+        coalesce(s.ssl, false))), '[]')
+    FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid)
+    WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL AND a.usename IS DISTINCT FROM 'howdah_probe'))
+"""
+_IDENT: Final = "SELECT line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL"  # 15 and later
+_MADE: Final = "SELECT oid, mark FROM howdah_made.role UNION ALL SELECT oid, 'made' FROM howdah_made.database"
+
+
+def look(seat: Seat, want: Instance) -> Server:
+    """Return all that the server tells of itself on a fresh connection; about 15 ms. One that does not answer is unreachable."""
+    import psycopg
+
+    seen = postgres.state(seat)
+    if seen.state != "ready":
+        return seen
+    try:
+        # No options of ours: the settings shall be those that anyone's new session gets.
+        with sql.connect(seat, options={}) as session:
+            return _look(session, seen, want)
+    except psycopg.OperationalError:
+        again = postgres.state(seat)
+        return Server("unreachable", again.pid, again.identity) if again.state == "ready" else again
+
+
+def _look(session: Connection, seen: Server, want: Instance) -> Server:
+    settings = session.execute(_SETTINGS).fetchall()
+    found = _one(session, _LOOK)
+    ident = session.execute(_IDENT).fetchall() if session.info.server_version >= 150000 else []
+    marks: dict[int, str] = dict(session.execute(_MADE).fetchall()) if found["made"] else {}
+    roles = {row[1]: _role(row, marks) for row in found["roles"]}
+    sessions = [(_session(row), row[6]) for row in found["sessions"]]
+    restart_only = {row[0] for row in settings if row[4] == "postmaster"}
+    errors = (
+        *(
+            f"postgresql.conf line {line}: {name or ''} {error}"
+            for name, _, error, line in found["file"]
+            if _counts(name, error, restart_only)
+        ),
+        *(f"pg_hba.conf line {line}: {error}" for line, error in found["hba"]),
+        *(f"pg_ident.conf line {line}: {error}" for line, error in ident),
+    )
+    values = _values(settings, found["file"])
+    return Server(
+        "ready",
+        seen.pid,
+        seen.identity,
+        version=found["version"],
+        digest=found["digest"] or "",
+        settings=values,
+        pending=frozenset(row[0] for row in settings if row[3]),
+        loaded_at=float(found["loaded_at"]),
+        errors=errors,
+        roles=roles,
+        databases={row[1]: _database(row, marks, roles, want) for row in found["databases"]},
+        sessions=tuple(session for session, _ in sessions),
+        plaintext=tuple(session for session, tls in sessions if not tls),
+    )
+
+
+def _one(session: Connection, query: str) -> Any:
+    row = session.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _values(settings: Sequence[tuple[Any, ...]], file: Sequence[Sequence[Any]]) -> Mapping[str, str]:
+    # ALTER ROLE postgres SET and ALTER DATABASE postgres SET hide what everybody else gets: then the file's value is the better one.
+    hidden = {"database", "user", "database user"}
+    in_file = {name: setting for name, setting, error, _ in file if name and error is None}
+    return {
+        name: in_file.get(name, setting) if source in hidden else setting for name, setting, source, *_ in settings if setting is not None
+    }
+
+
+def _counts(name: str | None, error: str | None, restart_only: set[str]) -> bool:
+    # A changed restart-only setting is reported as an error, too: "setting could not be applied" (tried with 15)
+    return error is not None and not (name in restart_only and error == "setting could not be applied")
+
+
+def _role(row: Sequence[Any], marks: Mapping[int, str]) -> Role:
+    oid, name, login, superuser, replication, createrole, right = row
+    # For a service role `login` tells whether it is as it must be: the lookup role logs in, the probe does not, outside its minute
+    if name == LOOKUP_ROLE:
+        login = right
+    if name == PROBE_ROLE:
+        login = not right
+    return Role(login, superuser, replication, createrole, marks.get(oid, ""))
+
+
+def _database(row: Sequence[Any], marks: Mapping[int, str], roles: Mapping[str, Role], want: Instance) -> DatabaseSeen:
+    oid, name, owner, connectable, public, holders = row
+    granted = {user.name for user in want.users if name in user.databases}
+    # Only wanted users and roles that Howdah made: what a DBA gave to others is his. The owner counts where he was also granted.
+    access = frozenset(h for h in holders if h in granted or (h != owner and h in roles and roles[h].mark))
+    return DatabaseSeen(owner, oid in marks, connectable, access, public)
+
+
+def _session(row: Sequence[Any]) -> Session:
+    pid, user, database, application, address, port, _ = row
+    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return Session("direct", user or "", database or "", application or "", where, str(pid))
+
+
+# --- inside every database ------------------------------------------------------------------------------------------------------------
+
+_INSIDE: Final = f"""
+SELECT json_build_object(
+'extensions', (SELECT json_agg(extname) FROM pg_extension),
+'schema', EXISTS (SELECT FROM pg_namespace WHERE nspname = 'howdah' AND nspowner = 10),
+'lookup', ({lookup.SEEN}),
+'connect', (SELECT has_database_privilege(r.oid, current_database(), 'CONNECT') FROM pg_roles r WHERE r.rolname = 'howdah_lookup'))
+"""
+_CONNECTABLE: Final = "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY datname"
+
+
+def inside(seat: Seat) -> Mapping[str, Inside]:
+    """Return what is inside each database that admits connections; about 8 ms each. Howdah's own prepared one is left out."""
+    with sql.control(seat, say("look into the databases")) as session:
+        seen = {"postgres": _inside(session)}
+        names = connectable(session)
+    for name in names:
+        if name not in seen and not name.startswith("howdah_"):
+            found = _enter(seat, name)
+            seen.update({name: found} if found is not None else {})
+    return seen
+
+
+def connectable(session: Connection) -> list[str]:
+    """Return the databases that admit connections."""
+    return [row[0] for row in session.execute(_CONNECTABLE)]
+
+
+def _enter(seat: Seat, database: str) -> Inside | None:
+    """Look into one database; None when it was dropped or closed in the meantime."""
+    import psycopg
+
+    try:
+        with sql.connect(seat, database) as session:
+            return _inside(session)
+    except psycopg.OperationalError as error:
+        now = _reachable(seat, database)
+        if not now:
+            return None
+        raise sql.refusal(error, say("look into database {name}", name=database)) from error
+
+
+def _reachable(seat: Seat, database: str) -> bool:
+    with sql.control(seat, say("look into the databases")) as session:
+        return database in connectable(session)
+
+
+def _inside(session: Connection) -> Inside:
+    found = _one(session, _INSIDE)
+    return Inside(frozenset(found["extensions"] or ()), found["schema"], lookup.right(found["lookup"]), bool(found["connect"]))
