@@ -22,6 +22,7 @@ from typing import Final
 from howdah.errors import Failed
 from howdah.host import files, lookup, postgres, roles
 from howdah.host.databases import PREPARED
+from howdah.host.postgres import Seat
 from howdah.host.process import Account
 from howdah.phrase import say
 
@@ -69,14 +70,16 @@ def _shape(spare: Path) -> str:
     return files.read(spare / _STAMP, 64) or ""
 
 
-def claim(home: Path, major: int, target: Path, account: Account | None, pooler_gid: int | None) -> bool:
-    """Move a spare to `target`, whose parent must be there; False when there is none. Those of another shape are thrown away."""
+def claim(home: Path, major: int, seat: Seat) -> bool:
+    """Make a spare the instance's pg directory, whose parent must be there; False when there is none. Those of another shape go."""
+    target = seat.layout.pg
+    postgres.refuse_remains(target)
     for spare in _ready(home, major):
         if _shape(spare) != stamp() or not postgres.data_ready(spare / "data"):
             _discard(spare)
             continue
-        # What a person may change between the making and now: who the accounts are
-        postgres.fit(spare, account, pooler_gid)
+        # The pooler's user may have been made since
+        postgres.fit(spare, seat.account, seat.pooler_gid)
         try:
             spare.rename(target)
         except FileNotFoundError:
