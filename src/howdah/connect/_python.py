@@ -60,5 +60,7 @@ def witness(target: Target) -> str:
 
 
 def ending(target: Target) -> str:
-    """Return the last line of a program: a connection that was to be encrypted and is not fails it."""
-    return "" if target.sslmode == "disable" else 'sys.exit(0 if encrypted else "cannot go on: the connection is not encrypted")\n'
+    """Return the last lines of a program: a connection that was to be encrypted and is not fails it."""
+    if target.sslmode == "disable":
+        return ""
+    return 'if not encrypted:\n    raise SystemExit("cannot go on: the connection is not encrypted")\n'

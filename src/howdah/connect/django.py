@@ -8,7 +8,6 @@ from howdah.phrase import Phrase, say
 PROGRAM = '''\
 """Connect Django to {label}, run a query with a parameter, and say whether the connection is encrypted."""
 
-import sys
 {imports}
 # This is what settings.py takes.
 DATABASES = {{
@@ -21,6 +20,8 @@ DATABASES = {{
 }}
 
 settings.configure(DATABASES=DATABASES)
+django.setup()
+
 with connection.cursor() as cursor:
     cursor.execute("SELECT 6 * %s::int", [7])
     answer = cursor.fetchone()[0]
@@ -52,7 +53,7 @@ def snippet(target: Target) -> Snippet:
 
 def _imports(target: Target) -> str:
     driver = "import psycopg\n" if target.shares and target.prepared else ""
-    return f"\n{driver}from django.conf import settings\nfrom django.db import connection\n"
+    return f"import django\n{driver}from django.conf import settings\nfrom django.db import connection\n"
 
 
 def _settings(target: Target) -> list[str]:

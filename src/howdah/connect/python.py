@@ -8,8 +8,6 @@ from howdah.phrase import say
 PROGRAM = '''\
 """Connect to {label}, run a query with a parameter, and say whether the connection is encrypted."""
 
-import sys
-
 import psycopg
 
 CONNECT = {{

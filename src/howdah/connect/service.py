@@ -12,7 +12,7 @@ from howdah.errors import Unsupported
 from howdah.phrase import say
 from howdah.secret import Secret
 
-LONGEST_LINE = 1022  # bytes, without the newline; fgets leaves room for it and a NUL
+LONGEST_LINE = 1021  # bytes, without the newline: libpq 15 takes this and refuses one more
 
 
 def snippet(target: Target) -> Snippet:

@@ -8,7 +8,6 @@ from howdah.phrase import say
 PROGRAM = '''\
 """Connect to {label}, run a query with a parameter, and say whether the connection is encrypted."""
 
-import sys
 {imports}
 engine = create_engine(
     URL.create(
@@ -58,7 +57,7 @@ def snippet(target: Target) -> Snippet:
 def _imports(target: Target) -> str:
     driver = "import psycopg\n" if target.shares and target.prepared else ""
     pool = "NullPool, " if target.pool_mode == "session" else ""
-    return f"\n{driver}from sqlalchemy import URL, {pool}create_engine, text\n"
+    return f"{driver}from sqlalchemy import URL, {pool}create_engine, text\n"
 
 
 def _pool(target: Target) -> list[str]:
@@ -71,5 +70,8 @@ def _pool(target: Target) -> list[str]:
     lines = ["pool_pre_ping=True,  # a connection that ended while it waited in the pool is replaced, not handed out"]
     if target.pool_mode == "statement":
         # The dialect looks for hstore inside a transaction when it first connects (TypeInfo.fetch).
-        lines += ['isolation_level="AUTOCOMMIT",  # statement mode refuses BEGIN', "use_native_hstore=False,"]
+        lines += [
+            'isolation_level="AUTOCOMMIT",  # statement mode refuses BEGIN',
+            "use_native_hstore=False,  # looking for hstore takes a transaction",
+        ]
     return lines

@@ -1,0 +1,168 @@
+"""Snippets as text: each format's own rules carry every name unchanged, and each pool mode brings the settings that it needs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from howdah.connect import Snippet, SslMode, Target, _libpq, clients, snippet
+from howdah.core.endpoint import Endpoint
+from howdah.core.instance import Hop
+from howdah.errors import Invalid, NotFound, Unsupported
+from howdah.secret import Secret
+
+PYTHON = ("python", "sqlalchemy", "django")
+MODES: tuple[str | None, ...] = (None, "session", "transaction", "statement")
+PRINTABLE = st.characters(exclude_categories=("C", "Zl", "Zp"))
+NAMES = st.text(PRINTABLE, min_size=1, max_size=40).map(str.strip).filter(bool)
+PATHS = NAMES.map(lambda name: Path("/srv") / name.replace("/", "-"))
+
+
+def target(mode: str | None = None, sslmode: SslMode = "verify-full", prepared: bool = False, host: str = "127.0.0.1") -> Target:
+    hop: Hop = "direct" if mode is None else "pooled"
+    endpoint = Endpoint(hop, host, 6432, sslmode != "disable", (host,))
+    return Target(endpoint, "shop", "app", sslmode, Path("/srv/ca.crt"), Path("/srv/pass"), mode, "demo", prepared)
+
+
+@st.composite
+def targets(draw: st.DrawFn) -> Target:
+    made = target(draw(st.sampled_from(MODES)), draw(st.sampled_from(get_args(SslMode))), draw(st.booleans()))
+    host = draw(st.sampled_from(["127.0.0.1", "::1", "db.example.org"]))
+    passfile = draw(st.none() | PATHS)
+    endpoint = replace(made.endpoint, host=host)
+    return replace(made, endpoint=endpoint, database=draw(NAMES), user=draw(NAMES), ca_file=draw(PATHS), passfile=passfile)
+
+
+def texts(found: Snippet) -> str:
+    return "\n".join([found.text, *map(str, found.notes)])
+
+
+@pytest.mark.parametrize("client", clients())
+def test_every_client_speaks_of_every_target(client: str) -> None:
+    for mode, sslmode, prepared in product(MODES, get_args(SslMode), (True, False)):
+        found = snippet(client, target(mode, sslmode, prepared))
+        assert found.client == client and str(found.title) and found.filename
+        assert found.text.endswith("\n") and sslmode in found.text and "6432" in found.text
+        assert ("/srv/ca.crt" in found.text) == (sslmode == "verify-full")
+        assert "/srv/pass" in found.text
+        if found.language == "python":
+            ast.parse(found.text)
+            assert found.needs
+
+
+def test_an_unknown_client_is_told_which_there_are() -> None:
+    with pytest.raises(NotFound) as refused:
+        snippet("_libpq", target())
+    assert "psql" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("client", clients())
+@pytest.mark.parametrize("value", ["a\nb", "a\0b", "", "a\u2028b", "\u202eab", "a\ud800"])
+def test_what_no_line_carries_is_refused(client: str, value: str) -> None:
+    for bad in (replace(target(), database=value), replace(target(), user=value)):
+        with pytest.raises(Invalid, match="cannot write"):
+            snippet(client, bad)
+    with pytest.raises(Invalid):
+        snippet(client, replace(target(), instance=value))
+
+
+@given(targets())
+def test_psql_and_uri_are_read_back_by_libpq(wanted: Target) -> None:
+    pairs = _libpq.keywords(wanted)
+    program, text = shlex.split(snippet("psql", wanted).text)
+    assert program == "psql" and conninfo_to_dict(text) == pairs
+    assert conninfo_to_dict(snippet("uri", wanted).text.strip()) == {k: v for k, v in pairs.items() if k != "channel_binding"}
+
+
+@given(targets())
+def test_env_is_read_back_by_a_shell_lexer(wanted: Target) -> None:
+    unset, *exports = snippet("env", wanted).text.splitlines()
+    words = [shlex.split(line) for line in exports]
+    assert all(first == "export" and len(rest) == 1 for first, *rest in words)
+    found = dict(rest[0].split("=", 1) for _, *rest in words)
+    assert found == {_libpq.VARIABLES[key]: value for key, value in _libpq.keywords(wanted).items()}
+    assert not set(shlex.split(unset)) & set(found)
+
+
+@given(targets())
+def test_service_lines_carry_values_as_they_are(wanted: Target) -> None:
+    header, *lines = snippet("service", wanted).text.removesuffix("\n").split("\n")
+    assert header == f"[{wanted.label}]"
+    assert dict(line.split("=", 1) for line in lines) == _libpq.keywords(wanted)
+
+
+@pytest.mark.parametrize("change", [{"database": "ends in a blank "}, {"passfile": Path("/" + "x" * 1100)}])
+def test_service_refuses_what_its_file_cannot_carry(change: dict[str, str | Path]) -> None:
+    with pytest.raises(Unsupported, match="cannot write"):
+        snippet("service", replace(target(), **change))  # type: ignore[arg-type]
+
+
+@given(targets(), st.sampled_from(PYTHON))
+def test_python_literals_are_the_values(wanted: Target, client: str) -> None:
+    tree = ast.parse(snippet(client, wanted).text)
+    constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert {*_libpq.keywords(wanted).values(), 6432} - {"6432"} <= constants
+
+
+@given(NAMES, NAMES, NAMES)
+def test_a_passfile_line_has_five_fields(database: str, user: str, password: str) -> None:
+    line = _libpq.passfile_line(replace(target(host="::1"), database=database, user=user), Secret(password)).reveal()
+    fields = re.findall(r"(?:\\.|[^:\\])+", line)
+    assert [re.sub(r"\\(.)", r"\1", field) for field in fields] == ["::1", "6432", database, user, password]
+
+
+def test_without_a_passfile_the_line_to_write_is_shown() -> None:
+    found = snippet("service", replace(target(host="::1"), passfile=None))
+    assert set(found.files) == {"pg_service.conf", "pgpass"}
+    assert found.files["pgpass"] == "\\:\\:1:6432:shop:app:PASSWORD\n"
+    assert "passfile" not in found.text
+
+
+@pytest.mark.parametrize("client", clients())
+def test_require_never_names_a_root_certificate_and_says_why(client: str) -> None:
+    found = snippet(client, target("session", "require"))
+    assert "sslrootcert=" not in found.text and '"sslrootcert"' not in found.text
+    assert "~/.postgresql/root.crt" in texts(found)
+
+
+@pytest.mark.parametrize("client", clients())
+def test_channel_binding_is_for_the_direct_hop_alone(client: str) -> None:
+    wants = re.compile(r"(channel_binding|PGCHANNELBINDING)\W+require")
+    assert bool(wants.search(snippet(client, target()).text)) == (client != "uri")
+    assert not wants.search(snippet(client, target(None, "disable")).text)
+    assert not any(wants.search(texts(snippet(client, target(mode, "require")))) for mode in MODES[1:])
+
+
+@pytest.mark.parametrize("client", clients())
+def test_an_unencrypted_endpoint_says_so(client: str) -> None:
+    assert "howdah params set demo ssl=on" in texts(snippet(client, target("session", "disable")))
+
+
+@pytest.mark.parametrize("client", PYTHON)
+def test_prepared_statements_follow_the_pooler(client: str) -> None:
+    for mode in ("transaction", "statement"):
+        assert '"prepare_threshold": None,' in snippet(client, target(mode, prepared=False)).text
+        assert "has_send_close_prepared()" in snippet(client, target(mode, prepared=True)).text
+    for plain in (None, "session"):
+        assert "prepare" not in snippet(client, target(plain, prepared=False)).text
+
+
+def test_each_pool_mode_brings_its_settings() -> None:
+    assert "NullPool" in snippet("sqlalchemy", target("session")).text
+    assert "NullPool" not in snippet("sqlalchemy", target("transaction")).text
+    for mode in MODES:
+        text = snippet("django", target(mode)).text
+        assert ('"DISABLE_SERVER_SIDE_CURSORS": True' in text) == (mode in ("transaction", "statement"))
+        assert ('"CONN_MAX_AGE": 0' in text) == (mode is not None)
+        assert ('"autocommit": True' in snippet("python", target(mode)).text) == (mode == "statement")
+        assert ("AUTOCOMMIT" in snippet("sqlalchemy", target(mode)).text) == (mode == "statement")
