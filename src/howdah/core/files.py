@@ -206,7 +206,6 @@ def pooler_ini(want: Instance, layout: Layout, pair: Pair, facts: Facts, hba: Pa
         **({"auth_dbname": "postgres"} if facts.pooler_version >= (1, 19) else {}),
         "auth_file": str(layout.pool / "users.txt"),
         "admin_users": "pgbouncer",
-        "unix_socket_mode": "0700",
         "so_reuseport": "1",
         "pidfile": "pid",
         "logfile": "log",
@@ -257,7 +256,7 @@ def config_holds(name: str, wanted: str, reported: str | None) -> bool:
         return False
     words = {"yes": "1", "no": "0", "on": "1", "off": "0", "true": "1", "false": "0"}
     left, right = words.get(wanted, wanted), words.get(reported, reported)
-    if left == right or (name == "unix_socket_mode" and left.lstrip("0") == right.lstrip("0")):
+    if left == right:
         return True
     try:
         return float(left) == float(right)

@@ -113,7 +113,8 @@ def unloaded(want: Instance, seen: Observed) -> dict[str, str]:
     """Return the parameters whose wanted value the server does not report, with the value that it does report."""
     pair = _newest(seen, "direct")
     wanted = texts.server_parameters(want, seen.layout, pair) if pair is not None else {}
-    extra, reported = texts.extra(want), seen.server.settings
+    extra = texts.extra(want)
+    reported = {name.lower(): value for name, value in seen.server.settings.items()}  # the server writes DateStyle, TimeZone
     return {
         name: reported.get(name, "")
         for name, value in wanted.items()

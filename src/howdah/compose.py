@@ -1,0 +1,52 @@
+"""The composition root: alone it builds store, host and engines, and hands them to the verbs. Each edge asks here for a service.
+
+Everything heavy is imported inside the function that needs it: a command that only reads must start in a quarter of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from howdah.engines.single import ENGINE
+from howdah.host.local import LocalHost, detached
+from howdah.reconciler import Reconciler
+from howdah.service import Service
+from howdah.store.lease import lease
+from howdah.store.sqlite import open_store
+
+if TYPE_CHECKING:
+    from howdah.verify import Report
+
+TRASH_SECONDS = 600.0
+
+
+def service(home: Path, *, trash_seconds: float = TRASH_SECONDS) -> Service:
+    """Return the verbs over the state below `home`; the store is made when something is first written."""
+    store, host = open_store(home), local_host(home)
+    take: Callable[..., AbstractContextManager[None]] = partial(lease, home)
+    return Service(store, host, Reconciler(store, host, {ENGINE.name: ENGINE}), take, host.layout, trash_seconds)
+
+
+def local_host(home: Path) -> LocalHost:
+    """Return this machine, with its state below `home`."""
+    return LocalHost(home, detached(home))
+
+
+def verify(home: Path, name: str) -> Report:
+    """Check an instance from a client's seat, on both hops."""
+    import time
+
+    from howdah.host.seat import LocalSeat
+    from howdah.verify import verify as check
+
+    want = open_store(home).find(name)
+    return check(want, LocalSeat(local_host(home), want), time.time())
+
+
+def make_spare(home: Path, major: int) -> None:
+    """Make a spare data directory, where one is wanted."""
+    local_host(home).make_spare(major)

@@ -1,0 +1,105 @@
+"""What the checks ask of the machine that an instance lives on: the seam by which they work here and, later, over SSH.
+
+The checks speak the network themselves; only what cannot be seen from a client's seat is asked here, and answered with facts.
+No method judges. Each one answers within its own time limit, and raises a Refusal when it cannot be answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from howdah.core.observed import Observed
+from howdah.secret import Secret
+
+KeptKind = Literal["key", "ca-key", "data", "configuration", "socket", "secret"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file or directory that is to be kept from others: who owns it, and what is the widest that it may be."""
+
+    kind: KeptKind
+    path: str
+    mode: int
+    owner: str
+    widest: int  # permission bits that it may have at most
+    owners: frozenset[str]  # users, one of whom must own it
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of pg_hba.conf as the server reads it (pg_hba_file_rules); lists are joined with commas."""
+
+    line: int
+    kind: str
+    database: str
+    user: str
+    address: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One session of the probe role in the server's own view (pg_stat_activity with pg_stat_ssl); `address` None is a unix socket."""
+
+    pid: int
+    address: str | None
+    tls: str = ""  # version, empty for plaintext
+    cipher: str = ""
+
+
+@dataclass(frozen=True)
+class PoolSession:
+    """One session of the probe role in the pooler's own view (SHOW CLIENTS, SHOW SERVERS) of any generation."""
+
+    side: Literal["client", "server"]
+    address: str  # of the other end; `unix` for a unix socket
+    tls: str = ""
+    backend: int = 0  # of a server session: pid of the PostgreSQL process (remote_pid)
+
+
+class Seat(Protocol):
+    """A machine as the checks need it, for one instance."""
+
+    def observe(self) -> Observed:
+        """Look anew."""
+        ...
+
+    def open_probe(self) -> tuple[str, Secret]:
+        """Let the probe role log in for a minute with a new random password, and with no rights; return its name and password."""
+        ...
+
+    def expire_probe(self) -> None:
+        """Put the probe role's VALID UNTIL into the past, and leave everything else as it is; the password stays right."""
+        ...
+
+    def close_probe(self) -> None:
+        """Take login and password from the probe role and end its sessions, also those kept in a pool; no error when done already."""
+        ...
+
+    def backends(self) -> Sequence[Backend]:
+        """Return the probe role's sessions as PostgreSQL sees them now."""
+        ...
+
+    def pool_sessions(self) -> Sequence[PoolSession]:
+        """Return the probe role's sessions as the pooler sees them now; none without a pooler."""
+        ...
+
+    def rules(self) -> Sequence[Rule]:
+        """Return the lines of pg_hba.conf, without those in error, which `observe` tells."""
+        ...
+
+    def weak_secrets(self) -> Sequence[str]:
+        """Return the roles whose stored password is not a SCRAM-SHA-256 verifier; roles without a password are not among them."""
+        ...
+
+    def kept(self) -> Sequence[Kept]:
+        """Return every file and directory of the instance that holds a key, data, configuration or a secret, and the CA's key."""
+        ...
+
+    def foreign_ca(self) -> Path:
+        """Return the certificate of an authority that is not ours, as a PEM file."""
+        ...

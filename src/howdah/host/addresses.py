@@ -1,0 +1,104 @@
+"""This machine's addresses and ports, asked of the kernel; nothing is resolved over a network."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+WILDCARDS = {4: "0.0.0.0", 6: "::"}
+
+
+def has_loopback_v6() -> bool:
+    """Tell whether ::1 is there to listen on."""
+    return _bind("::1", 0) is None
+
+
+def hostname() -> str:
+    """Return this machine's own name, empty where it is none that a certificate can bear."""
+    name = socket.gethostname().lower()
+    return name if re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name) else ""
+
+
+def of_this_machine() -> tuple[str, ...]:
+    """Return the addresses of this machine's interfaces, loopback and link-local left out."""
+    found: set[ipaddress.IPv4Address | ipaddress.IPv6Address] = {*_v4(), *_v6()}
+    plain = [each for each in found if not (each.is_loopback or each.is_link_local or each.is_multicast)]
+    return tuple(str(each) for each in sorted(plain, key=lambda each: (each.version, int(each))))
+
+
+def _v4() -> list[ipaddress.IPv4Address]:
+    """Read the kernel's routing tree: each local address is a /32 leaf marked LOCAL (net/ipv4/fib_trie.c)."""
+    try:
+        text = Path("/proc/net/fib_trie").read_text("ascii")
+    except OSError:
+        return []
+    return [ipaddress.IPv4Address(address) for address in re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", text)]
+
+
+def _v6() -> list[ipaddress.IPv6Address]:
+    try:
+        lines = Path("/proc/net/if_inet6").read_text("ascii").splitlines()
+    except OSError:
+        return []
+    return [ipaddress.IPv6Address(int(line.split()[0], 16)) for line in lines]
+
+
+def port_holder(listen: Sequence[str], port: int) -> str | None:
+    """Return None where a plain bind succeeds on each address and on the wildcard, else who holds the port, or why it cannot be had."""
+    versions = {ipaddress.ip_address(address).version for address in listen}
+    for address in (*listen, *(WILDCARDS[version] for version in sorted(versions))):
+        reason = _bind(address, port)
+        if reason is not None:
+            return _named(reason, address, port)
+    return None
+
+
+def _bind(address: str, port: int) -> OSError | None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # what a server that was just stopped left in TIME_WAIT is no holder; a listener still is
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        return error
+    return None
+
+
+def _named(reason: OSError, address: str, port: int) -> str:
+    if reason.errno != errno.EADDRINUSE:
+        return f"{address}: {os.strerror(reason.errno or 0)}"
+    inode = _listener(port)
+    return _process_of(inode) if inode else "another process"
+
+
+def _listener(port: int) -> str | None:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                return fields[9]
+    return None
+
+
+def _process_of(inode: str) -> str:
+    """Name the process that has this socket, as far as we may look."""
+    for directory in Path("/proc").glob("[0-9]*/fd"):
+        try:
+            if any(os.readlink(entry) == f"socket:[{inode}]" for entry in directory.iterdir()):  # noqa: PTH115
+                pid = directory.parent.name
+                return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
+        except OSError:
+            continue
+    return "another process"

@@ -1,0 +1,468 @@
+"""This machine: the Host and Machine protocols over real processes, files and sockets.
+
+Each method gathers what its neighbours need (`postgres`, `roles`, `pooler`, `pki`, `files`) and returns when the effect can be seen. As
+root, PostgreSQL runs as `postgres` and PgBouncer as a user of its own; otherwise both run as the caller. No decision is made here.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import secrets
+import string
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from howdah import wire
+from howdah.certificate import read_der
+from howdah.core.endpoint import certificate_names
+from howdah.core.instance import HOPS, Database, Hop, Instance, User
+from howdah.core.layout import Layout
+from howdah.core.machine import LogSource, Quick
+from howdah.core.observed import Disk, Facts, FileSeen, Inside, Looks, Observed, Server, Wire
+from howdah.core.remember import Trashed
+from howdah.core.steps import WantedFile
+from howdah.errors import Failed, NotFound, Unavailable
+from howdah.host import (
+    addresses,
+    admin,
+    databases,
+    files,
+    installed,
+    lookup,
+    passfile,
+    pgbouncer,
+    pki,
+    pooler,
+    postgres,
+    process,
+    rehearsal,
+    roles,
+    sessions,
+    sight,
+    spares,
+    sql,
+)
+from howdah.host import reload as loading
+from howdah.host.pooler import PoolSeat
+from howdah.host.postgres import Seat
+from howdah.host.process import Account
+from howdah.phrase import Phrase, say
+from howdah.secret import Secret
+
+SERVER_USER = "postgres"
+POOLER_USER = "howdah-pool"
+_ROOT_FILES = 65_536
+_LEAF_DAYS, _RENEWED_LEAF_DAYS = 397.0, 60.0
+_PAUSE_SECONDS = 5.0
+_DAY = 86_400.0
+_PASSWORD_LETTERS = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class LocalHost:
+    """This machine, with its state below `home`."""
+
+    home: Path
+    spawn_howdah: Callable[[Sequence[str]], None] = field(repr=False)
+
+    # ------------------------------------------------------------------------------------------ who and what is here
+
+    @cached_property
+    def _root(self) -> bool:
+        return os.geteuid() == 0
+
+    @cached_property
+    def _server_account(self) -> Account | None:
+        if not self._root:
+            return None
+        found = process.account(SERVER_USER)
+        if found is None:
+            hint = say("install PostgreSQL, which makes it: sudo apt-get install postgresql")
+            raise Unavailable("no_server_user", say("cannot find the system user {name}", name=SERVER_USER), hint)
+        return found
+
+    @cached_property
+    def _pooler_account(self) -> Account | None:
+        return process.ensure_account(POOLER_USER) if self._root else None
+
+    @cached_property
+    def _facts(self) -> Facts:
+        own, program = process.current_account().name, installed.find_binary()
+        return Facts(
+            server_user=SERVER_USER if self._root else own,
+            pooler_user=POOLER_USER if self._root else own,
+            own_user=own,
+            pooler_version=installed.binary(program).version if program is not None else (),
+            cores=os.cpu_count() or 1,
+            memory_mib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+            nofile=_nofile(root=self._root),
+            loopback_v6=addresses.has_loopback_v6(),
+            addresses=addresses.of_this_machine(),
+            hostname=addresses.hostname(),
+        )
+
+    def facts(self) -> Facts:
+        """Return what this machine is and has."""
+        return replace(self._facts, now=time.time())
+
+    def majors(self) -> Mapping[int, str]:
+        """Return the installed servers."""
+        return {major: postgres.server_version(bindir) for major, bindir in postgres.majors().items()}
+
+    def layout(self, instance_id: str) -> Layout:
+        """Return where an instance lies."""
+        return Layout(self.home, instance_id)
+
+    def seat(self, want: Instance) -> Seat:
+        """Return where the instance's PostgreSQL sits."""
+        bindir = postgres.majors().get(want.version)
+        if bindir is None:
+            hint = say("install it again: sudo apt-get install postgresql-{version}", version=want.version)
+            raise Unavailable("no_postgresql", say("cannot find PostgreSQL {version} on this machine", version=want.version), hint)
+        gid = self._pooler_account.gid if self._pooler_account is not None else None
+        return Seat(self.layout(want.id), bindir, want.port, self._server_account, gid)
+
+    def _quick_seat(self, want: Instance) -> Seat:
+        """A seat for looking and stopping only: the server's programs may be gone."""
+        return Seat(self.layout(want.id), Path("/nonexistent"), want.port, None, None)
+
+    def _pool_seat(self, want: Instance) -> PoolSeat:
+        port = want.hop_port("pooled") or 0
+        return PoolSeat(self.layout(want.id), self._pooler_account, self._facts.pooler_user, port, self._facts.nofile)
+
+    # ------------------------------------------------------------------------------------------ looking
+
+    def observe(self, want: Instance) -> Observed:
+        """Look at an instance, part by part."""
+        layout = self.layout(want.id)
+        looks = Looks(
+            disk=lambda: self._disk(want),
+            server=lambda: self._server(want),
+            inside=lambda: self._inside(want),
+            pooler=lambda: pooler.generations(layout),
+            wire=lambda: _wires(want),
+        )
+        return Observed(self.facts(), layout, looks)
+
+    def _server(self, want: Instance) -> Server:
+        quick = postgres.state(self._quick_seat(want))
+        return sight.look(self.seat(want), want) if quick.state == "ready" else quick
+
+    def _inside(self, want: Instance) -> Mapping[str, Inside]:
+        return sight.inside(self.seat(want))
+
+    def _disk(self, want: Instance) -> Disk:
+        layout = self.layout(want.id)
+        names = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf")
+        found: dict[str, FileSeen] = {name: seen for name in names if (seen := pooler.seen_file(layout.data / name)) is not None}
+        pairs = {hop: pki.pairs(layout.tls(hop), hop, layout.ca_file) for hop in HOPS}
+        return Disk("ready" if postgres.data_ready(layout.data) else "absent", layout.root.exists(), found, pairs)
+
+    def quick(self, want: Instance) -> Quick:
+        """Look without logging in."""
+        server = postgres.state(self._quick_seat(want))
+        layout = self.layout(want.id)
+        numbers = pooler.numbers(layout)
+        running = pgbouncer.quick_look(layout.generation(numbers[-1])) if numbers else None
+        alive = server.state != "absent"
+        pooled = running is not None and running.member is not None
+        days = {hop: _days_left(want, hop) if (alive if hop == "direct" else pooled) else None for hop in HOPS if want.hop_port(hop)}
+        return Quick(alive, server.state == "ready", pooled, days, max(len(numbers) - 1, 0))
+
+    def port_holder(self, listen: Sequence[str], port: int) -> str | None:
+        """Return who holds a port, None where it is free."""
+        return addresses.port_holder(listen, port)
+
+    # ------------------------------------------------------------------------------------------ PostgreSQL
+
+    def take_data(self, want: Instance) -> None:
+        """Claim a spare, or initialise a data directory."""
+        seat = self.seat(want)
+        files.make_parents(seat.layout.root)
+        if not spares.claim(self.home, want.version, seat):
+            postgres.initialise(seat)
+
+    def issue(self, want: Instance, hop: Hop) -> None:
+        """Issue a certificate for a hop."""
+        layout, facts = self.layout(want.id), self.facts()
+        if hop == "pooled":
+            files.make_directory(layout.pool, 0o700, self._pooler_account)
+        account = self._server_account if hop == "direct" else self._pooler_account
+        days = _RENEWED_LEAF_DAYS if facts.renews else _LEAF_DAYS
+        pki.issue(self.home, layout.tls(hop), hop, sorted(certificate_names(want, hop, facts)), days, account)
+
+    def write_server_files(self, want: Instance, wanted: Sequence[WantedFile]) -> None:
+        """Let PostgreSQL judge its files, then put them in place; postgresql.conf, which carries the digest, last."""
+        seat = self.seat(want)
+        rehearsal.check(seat, {file.name: file.text for file in wanted if file.name != "postgresql.auto.conf"})
+        for file in sorted(wanted, key=lambda file: file.name == "postgresql.conf"):
+            files.put(seat.layout.data / file.name, file.text, file.mode, self._server_account)
+
+    def start_server(self, want: Instance) -> None:
+        """Start PostgreSQL."""
+        postgres.start(self.seat(want))
+
+    def stop_server(self, want: Instance) -> None:
+        """Stop PostgreSQL."""
+        postgres.stop(self._quick_seat(want))
+
+    def restart_server(self, want: Instance) -> None:
+        """Checkpoint, hold the pooler's clients back, stop, start, let them go on."""
+        seat = self.seat(want)
+        answers = postgres.state(seat).state == "ready"
+        if answers:
+            with sql.control(seat, say("write a checkpoint")) as session:
+                session.execute("CHECKPOINT")
+        held = self._hold(want) if answers else []
+        try:
+            postgres.stop(seat)
+            postgres.start(seat)
+        finally:
+            for directory in held:
+                admin.resume(directory)
+        for directory in held:
+            admin.reconnect(directory)
+
+    def _hold(self, want: Instance) -> list[Path]:
+        """Pause every generation that answers; all are resumed when one cannot be paused within the time limit."""
+        layout, held = self.layout(want.id), list[Path]()
+        for number in pooler.numbers(layout):
+            directory = layout.generation(number)
+            if not pgbouncer.look(directory).reachable:
+                continue
+            try:
+                admin.pause(directory, seconds=_PAUSE_SECONDS)
+            except Failed:
+                for each in held:
+                    admin.resume(each)
+                raise
+            held.append(directory)
+        return held
+
+    def reload_server(self, want: Instance, digest: str) -> None:
+        """Make PostgreSQL load its files."""
+        loading.reload(self.seat(want), digest)
+
+    def set_service_roles(self, want: Instance) -> None:
+        """Make Howdah's own roles what they must be."""
+        roles.set_service_roles(self.seat(want), want)
+
+    def set_user(self, want: Instance, user: User) -> None:
+        """Make a user, or give it its password."""
+        roles.set_user(self.seat(want), user)
+
+    def drop_user(self, want: Instance, name: str) -> None:
+        """Drop a user."""
+        roles.drop_user(self.seat(want), name)
+
+    def create_database(self, want: Instance, database: Database) -> None:
+        """Create a database."""
+        databases.create_database(self.seat(want), want, database)
+
+    def drop_database(self, want: Instance, name: str) -> None:
+        """Drop a database."""
+        databases.drop_database(self.seat(want), name)
+
+    def set_access(self, want: Instance, database: str) -> None:
+        """Set who has every right in a database."""
+        databases.set_access(self.seat(want), want, database)
+
+    def install_lookup(self, want: Instance, databases: Sequence[str]) -> None:
+        """Put the lookup function into databases."""
+        lookup.install(self.seat(want), databases)
+
+    def remove_lookup(self, want: Instance, databases: Sequence[str]) -> None:
+        """Take the lookup function away."""
+        lookup.remove(self.seat(want), databases)
+
+    def create_extension(self, want: Instance, database: str, name: str) -> None:
+        """Create a SQL extension."""
+        databases.create_extension(self.seat(want), database, name)
+
+    def drop_extension(self, want: Instance, database: str, name: str) -> None:
+        """Drop a SQL extension."""
+        databases.drop_extension(self.seat(want), database, name)
+
+    # ------------------------------------------------------------------------------------------ the pooler
+
+    def start_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
+        """Try the files, start a generation."""
+        seat = self._pool_seat(want)
+        pooler.attempt(seat, wanted, self._probe(want))
+        pooler.start(seat, want, number, wanted)
+
+    def change_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
+        """Try the files, put them in place, reload, prove."""
+        seat = self._pool_seat(want)
+        pooler.attempt(seat, wanted, self._probe(want))
+        pooler.change(seat, want, number, wanted)
+
+    def _probe(self, want: Instance) -> Callable[[str, int], Phrase | None]:
+        """Return how a trial is judged from a client's seat: a real login over TLS, plaintext refused."""
+
+        def probe(address: str, port: int) -> Phrase | None:
+            if (differs := pooler.wire_differs(want, address, port)) is not None:
+                return differs
+            role, password = roles.open_probe(self.seat(want))
+            try:
+                return sessions.try_login(address, port, role, password, tls=want.tls)
+            finally:
+                roles.close_probe(self.seat(want))
+
+        return probe
+
+    def reload_pooler(self, want: Instance, number: int) -> None:
+        """Make a generation read its file."""
+        pooler.reload(self._pool_seat(want), want, number)
+
+    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> None:
+        """End a generation."""
+        pooler.retire(self._pool_seat(want), number, drain_seconds=1.0 if drain else 0.0)
+
+    def resume_pooler(self, want: Instance, number: int) -> None:
+        """Let a generation serve again."""
+        admin.resume(self.layout(want.id).generation(number))
+
+    def end_plaintext(self, want: Instance, hop: Hop) -> None:
+        """End sessions without TLS."""
+        if hop == "pooled":
+            pooler.end_plaintext(self._pool_seat(want))
+            return
+        sessions.end_plaintext(self.seat(want))
+
+    # ------------------------------------------------------------------------------------------ passwords
+
+    def make_password(self) -> Secret:
+        """Return 24 random letters and digits: 142 bits, and nothing that any format would have to quote."""
+        return Secret("".join(secrets.choice(_PASSWORD_LETTERS) for _ in range(24)))
+
+    def verifier(self, user: str, password: Secret) -> Secret:
+        """Return the SCRAM verifier."""
+        return roles.verifier(user, password)
+
+    def keep_password(self, want: Instance, user: str, password: Secret) -> None:
+        """Keep a made password in the passfile."""
+        passfile.keep(self.layout(want.id).passfile, user, password)
+
+    def forget_password(self, want: Instance, user: str) -> None:
+        """Take a password out of the passfile."""
+        passfile.keep(self.layout(want.id).passfile, user, None)
+
+    def passfile(self, want: Instance, user: str) -> Path | None:
+        """Return the passfile when it has this user's password."""
+        path = self.layout(want.id).passfile
+        return path if passfile.holds(path, user) else None
+
+    # ------------------------------------------------------------------------------------------ detached work and the trash
+
+    def carry_on(self, want: Instance) -> None:
+        """Leave the work to a detached pass."""
+        self.spawn_howdah(("repair", want.name, "--detached"))
+
+    def refill_spares(self, major: int) -> None:
+        """Let a detached process make a spare."""
+        if spares.wanting(self.home, major):
+            self.spawn_howdah(("spare", str(major)))
+
+    def make_spare(self, major: int) -> None:
+        """Make a spare data directory, where one is wanted."""
+        bindir = postgres.majors().get(major)
+        if bindir is not None:
+            gid = self._pooler_account.gid if self._pooler_account is not None else None
+            spares.make_spare(self.home, major, bindir, self._server_account, gid)
+
+    def empty_later(self, seconds: float) -> None:
+        """Let a detached process empty the trash."""
+        self.spawn_howdah(("empty-trash", "--after", str(seconds)))
+
+    def move_to_trash(self, want: Instance) -> None:
+        """Destroy keys and passwords, then rename the data directory into the trash under today's date."""
+        layout = self.layout(want.id)
+        files.remove(layout.passfile)
+        if layout.pool.exists():
+            files.remove(layout.pool)
+        if (layout.pg / "tls").exists():
+            files.remove(layout.pg / "tls")
+        if postgres.data_ready(layout.data):
+            bin_ = self.home / "trash"
+            files.make_parents(bin_)
+            layout.pg.rename(bin_ / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{want.id}")
+            files.sync_directory(bin_)
+        files.remove(layout.root)
+
+    def take_from_trash(self, want: Instance) -> None:
+        """Put the data directory back."""
+        layout, kept = self.layout(want.id), self._in_trash(want.id)
+        if kept is None:
+            raise NotFound("not_in_trash", say("cannot take {name} back: its data was removed", name=want.name))
+        files.make_parents(layout.root)
+        kept.rename(layout.pg)
+        postgres.fit(layout.pg, self._server_account, self._pooler_account.gid if self._pooler_account is not None else None)
+
+    def _in_trash(self, instance_id: str) -> Path | None:
+        return next(iter(sorted((self.home / "trash").glob(f"*-{instance_id}"), reverse=True)), None)
+
+    def purge_trash(self, entry: Trashed) -> None:
+        """Remove a trashed data directory for good."""
+        while (kept := self._in_trash(entry.instance.id)) is not None:
+            files.remove(kept)
+
+    # ------------------------------------------------------------------------------------------ logs and the CA
+
+    def logs(self, want: Instance, source: LogSource) -> Sequence[Path]:
+        """Return log files, oldest first."""
+        layout = self.layout(want.id)
+        places = {
+            "postgres": [layout.log / "startup.log", *sorted(layout.log.glob("postgresql-*.log"))],
+            "pooler": [layout.generation(n) / name for n in pooler.numbers(layout) for name in ("keeper.log", "log")],
+            "howdah": [self.home / "log" / "howdah.log", self.home / "log" / "detached.log"],
+        }
+        return [path for path in places[source] if path.exists()]
+
+    def authority(self) -> Mapping[str, Any]:
+        """Return the CA."""
+        found = pki.authority(self.home)
+        return {"file": str(found.file), "pem": found.pem, "fingerprint": found.fingerprint, "not_after": found.not_after}
+
+
+def detached(home: Path) -> Callable[[Sequence[str]], None]:
+    """Return how another `howdah` is started that outlives this one, on the same state."""
+
+    def start(arguments: Sequence[str]) -> None:
+        log = home / "log"
+        files.make_parents(log)
+        kept = {name: value for name, value in os.environ.items() if name.startswith("HOWDAH_")}
+        environment = {**process.CLEAN_ENVIRONMENT, **kept, "HOWDAH_HOME": str(home), "HOME": os.environ.get("HOME", "/")}
+        argv = [sys.executable, "-P", "-m", "howdah", *arguments]
+        process.spawn(argv, env=environment, stdout=log / "detached.log", stderr=log / "detached.log")
+
+    return start
+
+
+def _wires(want: Instance) -> Mapping[Hop, Wire]:
+    return {hop: _wire(want, hop, port) for hop in HOPS if (port := want.hop_port(hop)) is not None}
+
+
+def _wire(want: Instance, hop: Hop, port: int) -> Wire:
+    knock = wire.knock(pooler.dial(want.reach(hop).listen[0]), port, 2)
+    return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error)
+
+
+def _days_left(want: Instance, hop: Hop) -> float | None:
+    if not want.tls:
+        return None
+    found = wire.handshake(pooler.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=0.5)
+    return round((read_der(found.der).not_after - time.time()) / _DAY, 1) if found.serial else None
+
+
+def _nofile(*, root: bool) -> int:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if not root:
+        return hard if hard != resource.RLIM_INFINITY else _ROOT_FILES
+    return process.allow_files(_ROOT_FILES)

@@ -1,0 +1,37 @@
+"""The passwords that Howdah made, kept for libpq in one 0600 file of an instance; nothing else ever holds one.
+
+The format is libpq's (fe-connect.c, passwordFromFile): five fields with colons between them, `\\` and `:` escaped by a backslash.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from howdah.host import files
+from howdah.secret import Secret
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _line(user: str) -> str:
+    return f"*:*:*:{_escaped(user)}:"
+
+
+def keep(path: Path, user: str, password: Secret | None) -> None:
+    """Put a user's password into the file, or take it out (None); the file goes when it is empty."""
+    lines = [line for line in (files.read(path) or "").splitlines() if not line.startswith(_line(user))]
+    if password is not None:
+        lines.append(_line(user) + _escaped(password.reveal()))
+    if lines:
+        files.make_parents(path.parent)
+        files.make_directory(path.parent, 0o700)
+        files.put(path, "\n".join(lines) + "\n", 0o600)
+    else:
+        files.remove(path)
+
+
+def holds(path: Path, user: str) -> bool:
+    """Tell whether the file has this user's password."""
+    return any(line.startswith(_line(user)) for line in (files.read(path) or "").splitlines())

@@ -1,0 +1,275 @@
+"""The pooler's steps on this machine: try, start, change, reload, retire a generation; and see the row of generations as it is.
+
+What a generation is and how it is driven lies in `pgbouncer`, `admin` and `trial`; here they meet the wanted files and the proof over the
+wire. Nothing here decides whether a step is due.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from howdah import wire
+from howdah.core import files as texts
+from howdah.core.instance import PROBE_ROLE, Instance
+from howdah.core.layout import Layout
+from howdah.core.observed import FileSeen, Generation, Session
+from howdah.core.steps import Refused, WantedFile
+from howdah.errors import Failed, Refusal
+from howdah.host import admin, files, installed, pgbouncer, trial
+from howdah.host.installed import Binary
+from howdah.host.process import Account
+from howdah.phrase import Phrase, say
+
+# how long a new generation's start waits for the clients of the older one that are about to leave anyway
+_LEAVING_SECONDS = 1.0
+_ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class PoolSeat:
+    """Where one instance's pooler sits: its paths, its user, its console's port, and how many files one process may open."""
+
+    layout: Layout
+    account: Account | None
+    owner: str
+    port: int
+    open_files: int
+
+    @property
+    def binary(self) -> Binary:
+        """The PgBouncer that is installed here."""
+        path = installed.find_binary()
+        if path is None:
+            raise Failed("no_pgbouncer", say("cannot find PgBouncer on this machine"), say("sudo apt-get install pgbouncer"))
+        return installed.binary(path)
+
+
+def seen_file(path: Path) -> FileSeen | None:
+    """Return a file as it lies there, or None."""
+    try:
+        found, text = path.lstat(), files.read(path)
+    except OSError:
+        return None
+    if text is None or not stat.S_ISREG(found.st_mode):
+        return None
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return FileSeen(digest, stat.S_IMODE(found.st_mode), owner_name(found.st_uid), found.st_ctime)
+
+
+def owner_name(uid: int) -> str:
+    """Return a user's name, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def numbers(layout: Layout) -> list[int]:
+    """Return the numbers of the generations that have a directory, oldest first."""
+    try:
+        names = os.listdir(layout.pool)  # noqa: PTH208 names, not paths
+    except OSError:
+        return []
+    return sorted(int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit())
+
+
+def generations(layout: Layout) -> tuple[Generation, ...]:
+    """Look at every generation."""
+    return tuple(_generation(layout, number) for number in numbers(layout))
+
+
+def _generation(layout: Layout, number: int) -> Generation:
+    directory = layout.generation(number)
+    seen = pgbouncer.look(directory)
+    clients = _sessions(directory) if seen.reachable else ()
+    return Generation(
+        number=number,
+        keeper=seen.keeper is not None and (seen.steering or not numbers_before(layout, number)),
+        alive=seen.member is not None,
+        reachable=seen.reachable,
+        identity=f"{seen.member.pid}-{seen.member.started}" if seen.member else "",
+        version=seen.version,
+        files=_files(layout, directory),
+        config={name: value for name, (value, _) in seen.config.items()},
+        fixed=frozenset(name for name, (_, changeable) in seen.config.items() if not changeable),
+        loaded=seen.digest,
+        addresses=seen.plan.addresses if seen.plan else (),
+        halted=(*seen.halted, *(("*",) if seen.paused else ())),
+        clients=tuple(session for session, _ in clients),
+        plaintext=tuple(session for session, tls in clients if not tls and session.address != "unix"),
+    )
+
+
+def numbers_before(layout: Layout, number: int) -> list[int]:
+    """Return the generations older than this one."""
+    return [each for each in numbers(layout) if each < number]
+
+
+def _files(layout: Layout, directory: Path) -> Mapping[str, FileSeen]:
+    paths = [directory / "pgbouncer.ini", *layout.pool.glob("hba.*")]
+    return {path.name: found for path in paths if (found := seen_file(path)) is not None}
+
+
+def _sessions(directory: Path) -> list[tuple[Session, str]]:
+    try:
+        found = admin.clients(directory)
+    except Refusal:
+        return []  # it went silent between two looks: the next pass sees that
+    return [(_session(each), each.tls) for each in found if each.user != PROBE_ROLE]
+
+
+def _session(client: admin.Client) -> Session:
+    return Session("pooled", client.user, client.database, client.application_name, client.address, client.id or str(client.port))
+
+
+def prepare(seat: PoolSeat) -> None:
+    """Make the pooler's own directory, with the empty file of users: users come by lookup only."""
+    files.make_directory(seat.layout.pool, 0o700, seat.account)
+    users = seat.layout.pool / "users.txt"
+    if files.read(users) != "":
+        files.put(users, "", 0o600, seat.account)
+
+
+def attempt(seat: PoolSeat, wanted: Sequence[WantedFile], probe: trial.Probe) -> None:
+    """Try files beside the live ones; raise Refused with the reason when PgBouncer or the probe is not content."""
+    prepare(seat)
+    for file in wanted:
+        if file.name != "pgbouncer.ini":
+            files.put(seat.layout.pool / file.name, file.text, file.mode, seat.account)
+    verdict = trial.try_files(
+        seat.binary,
+        seat.layout.trial,
+        {"pgbouncer.ini": _ini(wanted)},
+        unix_port=seat.port,
+        wanted=texts.wanted_config(wanted),
+        account=seat.account,
+        probe=probe,
+    )
+    if verdict.reason is not None:
+        raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=verdict.reason))
+
+
+def _ini(wanted: Sequence[WantedFile]) -> str:
+    return next(file.text for file in wanted if file.name == "pgbouncer.ini")
+
+
+def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
+    """Start a generation and send new logins to it; what left an earlier attempt in its directory is ended first."""
+    directory = seat.layout.generation(number)
+    older = numbers_before(seat.layout, number)
+    for spent in older[:-1]:
+        retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
+    if directory.exists():
+        pgbouncer.stop_generation(directory)
+    files.make_directory(directory, 0o700, seat.account)
+    files.put(directory / "pgbouncer.ini", _ini(wanted), 0o600, seat.account)
+    addresses = tuple((address, seat.port) for address in want.pooled.listen)
+    backlog = int((want.pooler or {}).get("listen_backlog", "4096"))
+    plan = pgbouncer.make_plan(seat.binary, addresses, unix_port=seat.port, open_files=seat.open_files, backlog=backlog)
+    pgbouncer.start_generation(directory, plan, account=seat.account)
+    pgbouncer.take_over(directory)
+    for each in older[-1:]:
+        _let_leave(seat.layout.generation(each))
+
+
+def _let_leave(directory: Path) -> None:
+    try:
+        admin.drain(directory, seconds=_LEAVING_SECONDS)
+    except Refusal:
+        return  # it does not answer: that is why it is replaced
+
+
+def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
+    """Put new files in place, reload and prove them; on a mismatch the old ones return and serve."""
+    directory = seat.layout.generation(number)
+    path = directory / "pgbouncer.ini"
+    before = files.read(path)
+    mode_before = pgbouncer.look(directory).config.get("pool_mode", ("", True))[0]
+    files.put(path, _ini(wanted), 0o600, seat.account)
+    try:
+        reload(seat, want, number, texts.pooler_digest(wanted), texts.wanted_config(wanted))
+    except Refusal as refusal:
+        if before is not None:
+            files.put(path, before, 0o600, seat.account)
+            admin.reload(directory)
+        raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=refusal.message)) from refusal
+    if mode_before not in ("", (want.pooler or {}).get("pool_mode", "")):
+        # server connections would be reused with the state that the last session left (1.18 to 1.26)
+        admin.reconnect(directory)
+    keep = {file.name for file in wanted}
+    for left in seat.layout.pool.glob("hba.*"):
+        if left.name not in keep and len(numbers(seat.layout)) == 1:
+            files.unlink(left)
+
+
+def reload(seat: PoolSeat, want: Instance, number: int, digest: str = "", config: Mapping[str, str] | None = None) -> None:
+    """Make a generation read its file; return when it shows the digest, the values and the wire as wanted, else raise Failed."""
+    directory = seat.layout.generation(number)
+    text = files.read(directory / "pgbouncer.ini") or ""
+    lying = [WantedFile("pgbouncer.ini", text)]
+    digest, config = digest or texts.pooler_digest(lying), config or texts.wanted_config(lying)
+    admin.reload(directory)
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while (reason := _unproven(seat, want, directory, digest, config)) is not None:
+        if time.monotonic() > deadline:
+            raise Failed("pooler_not_loaded", reason)
+        time.sleep(0.005)
+
+
+def _unproven(seat: PoolSeat, want: Instance, directory: Path, digest: str, config: Mapping[str, str]) -> Phrase | None:
+    seen = pgbouncer.look(directory)
+    if seen.digest != digest:
+        return say("PgBouncer did not read its file to the end; its last words: {words}", words=_words(directory))
+    for name, value in config.items():
+        reported, changeable = seen.config.get(name, ("", True))
+        if changeable and not texts.config_holds(name, value, reported):
+            return say("PgBouncer shows {name} as {reported}, not {value}", name=name, reported=reported, value=value)
+    return wire_differs(want, want.pooled.listen[0], seat.port)
+
+
+def wire_differs(want: Instance, address: str, port: int) -> Phrase | None:
+    """Return what a stranger is told at a pooler's port that the TLS policy forbids, or None."""
+    knock = wire.knock(dial(address), port, 2)
+    if knock.error:
+        return None if knock.answers else say("nobody answers on port {port}: {error}", port=port, error=knock.error)
+    if want.tls and not knock.plaintext_refused:
+        return say("port {port} lets plaintext in", port=port)
+    if want.tls and not knock.serial:
+        return say("port {port} does not speak TLS: {error}", port=port, error=knock.tls.error)
+    return None
+
+
+def dial(address: str) -> str:
+    """Return an address at which a listener on `address` is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+
+
+def _words(directory: Path) -> str:
+    lines = (files.read(directory / "log") or "").strip().splitlines()
+    told = [line for line in lines[-50:] if " ERROR " in line or " FATAL " in line or " WARNING " in line]
+    return (told or lines or ["none"])[-1]
+
+
+def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> None:
+    """End a generation and take its directory away."""
+    directory = seat.layout.generation(number)
+    if drain_seconds:
+        _let_leave(directory)
+    pgbouncer.stop_generation(directory)
+    files.remove(directory)
+
+
+def end_plaintext(seat: PoolSeat) -> None:
+    """End every pooled session without TLS, one by one; needs PgBouncer 1.24."""
+    for number in numbers(seat.layout):
+        directory = seat.layout.generation(number)
+        for client in admin.clients(directory):
+            if not client.tls and client.address != "unix":
+                admin.kill_client(directory, client.id)

@@ -1,0 +1,126 @@
+"""What the checks ask of this machine: facts that cannot be seen from a client's seat. No method judges."""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from howdah.core.instance import HOPS, PROBE_ROLE, Instance
+from howdah.core.observed import Observed
+from howdah.core.seat import Backend, Kept, KeptKind, PoolSession, Rule
+from howdah.errors import Refusal
+from howdah.host import admin, pgbouncer, pki, pooler, roles, sql
+from howdah.host.local import LocalHost
+from howdah.phrase import say
+from howdah.secret import Secret
+
+_BACKENDS: Final = """
+SELECT a.pid, host(a.client_addr), coalesce(s.version, ''), coalesce(s.cipher, '')
+FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid) WHERE a.usename = %s AND a.backend_type = 'client backend'
+"""
+_RULES: Final = """
+SELECT line_number, type, coalesce(array_to_string(database, ','), ''), coalesce(array_to_string(user_name, ','), ''),
+    concat_ws('/', address, netmask), auth_method FROM pg_hba_file_rules WHERE error IS NULL ORDER BY line_number
+"""
+_WEAK: Final = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL AND rolpassword NOT LIKE 'SCRAM-SHA-256$%' ORDER BY 1"
+
+
+@dataclass(frozen=True)
+class LocalSeat:
+    """One instance on this machine, as the checks need it."""
+
+    host: LocalHost
+    want: Instance
+
+    def observe(self) -> Observed:
+        """Look anew."""
+        return self.host.observe(self.want)
+
+    def open_probe(self) -> tuple[str, Secret]:
+        """Let the probe role log in for a minute."""
+        return roles.open_probe(self.host.seat(self.want))
+
+    def expire_probe(self) -> None:
+        """Put its VALID UNTIL into the past."""
+        with sql.control(self.host.seat(self.want), say("let the probe role expire")) as session:
+            session.execute(f"ALTER ROLE {PROBE_ROLE} VALID UNTIL '2000-01-01'".encode())
+
+    def close_probe(self) -> None:
+        """Take login, password and sessions from it."""
+        roles.close_probe(self.host.seat(self.want))
+
+    def backends(self) -> Sequence[Backend]:
+        """Return its sessions as PostgreSQL sees them."""
+        with sql.control(self.host.seat(self.want), say("look at sessions")) as session:
+            return [Backend(*row) for row in session.execute(_BACKENDS.encode(), [PROBE_ROLE])]
+
+    def pool_sessions(self) -> Sequence[PoolSession]:
+        """Return its sessions as the pooler sees them."""
+        layout = self.host.layout(self.want.id)
+        found = [self._of_generation(layout.generation(number)) for number in pooler.numbers(layout)]
+        return [session for sessions in found for session in sessions]
+
+    def _of_generation(self, directory: Path) -> list[PoolSession]:
+        try:
+            with pgbouncer.enter(directory) as asked:
+                servers = [row for row in asked.ask("SHOW SERVERS") if row.get("user") == PROBE_ROLE]
+            clients = [each for each in admin.clients(directory) if each.user == PROBE_ROLE]
+        except Refusal:
+            return []
+        ours = [PoolSession("client", each.address, each.tls) for each in clients]
+        theirs = [PoolSession("server", row.get("addr") or "", row.get("tls") or "", int(row.get("remote_pid") or 0)) for row in servers]
+        return [*ours, *theirs]
+
+    def rules(self) -> Sequence[Rule]:
+        """Return the lines of pg_hba.conf."""
+        with sql.control(self.host.seat(self.want), say("read the rules of admission")) as session:
+            return [Rule(*row) for row in session.execute(_RULES.encode())]
+
+    def weak_secrets(self) -> Sequence[str]:
+        """Return the roles whose password is no SCRAM verifier."""
+        with sql.control(self.host.seat(self.want), say("look at stored passwords")) as session:
+            return [row[0] for row in session.execute(_WEAK.encode())]
+
+    def kept(self) -> Sequence[Kept]:
+        """Return what is to be kept from others."""
+        return list(self._kept())
+
+    def _kept(self) -> Iterator[Kept]:
+        layout, facts = self.host.layout(self.want.id), self.host.facts()
+        server, pool, own = (frozenset({user}) for user in (facts.server_user, facts.pooler_user, facts.own_user))
+        look: Callable[[KeptKind, Path, int, frozenset[str]], Iterator[Kept]] = _look
+        yield from look("ca-key", self.host.home / "ca" / "ca.key", 0o600, own)
+        yield from look("configuration", self.host.home / "store.sqlite3", 0o600, own)
+        yield from look("data", layout.data, 0o700, server)
+        yield from look("socket", layout.socket_dir, 0o710, server)
+        for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf"):
+            yield from look("configuration", layout.data / name, 0o600, server)
+        yield from look("secret", layout.passfile, 0o600, own)
+        for hop, user in zip(HOPS, (server, pool), strict=True):
+            for key in layout.tls(hop).glob("*.key"):
+                yield from look("key", key, 0o600, user)
+        if layout.pool.exists():
+            yield from look("socket", layout.pool, 0o700, pool)
+            for path in (*layout.pool.glob("hba.*"), *layout.pool.glob("g*/pgbouncer.ini"), layout.pool / "users.txt"):
+                yield from look("configuration", path, 0o600, pool)
+
+    @cached_property
+    def _elsewhere(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="howdah-foreign-")
+
+    def foreign_ca(self) -> Path:
+        """Return a CA certificate that was made a moment ago and has signed nothing."""
+        return pki.authority(Path(self._elsewhere.name)).file
+
+
+def _look(kind: KeptKind, path: Path, widest: int, owners: frozenset[str]) -> Iterator[Kept]:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    yield Kept(kind, str(path), stat.S_IMODE(found.st_mode), pooler.owner_name(found.st_uid), widest, owners)
