@@ -6,6 +6,7 @@ are compared with the one shape that they may have.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,6 +60,8 @@ SELECT json_build_object(
     FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid)
     WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL AND a.usename IS DISTINCT FROM 'howdah_probe'))
 """
+_PASSES: Final = re.compile("is starting up|is shutting down|in recovery mode|not yet accepting")
+_FULL: Final = re.compile("connection slots|too many clients")
 _IDENT: Final = "SELECT line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL"  # 15 and later
 _MADE: Final = "SELECT oid, mark FROM howdah_made.role UNION ALL SELECT oid, 'made' FROM howdah_made.database"
 
@@ -74,8 +77,12 @@ def look(seat: Seat, want: Instance) -> Server:
         # No options of ours: the settings shall be those that anyone's new session gets.
         with sql.connect(seat, options={}) as session:
             return _look(session, seen, want)
-    except psycopg.OperationalError:
+    except psycopg.OperationalError as error:
         again = postgres.state(seat)
+        if _PASSES.search(str(error)) is not None:
+            return Server("starting", again.pid, again.identity) if again.pid else again
+        if _FULL.search(str(error)) is not None:  # a restart would be the wrong remedy
+            raise sql.refusal(error, say("look at PostgreSQL")) from error
         return Server("unreachable", again.pid, again.identity) if again.state == "ready" else again
 
 

@@ -1,0 +1,81 @@
+"""A PostgreSQL of a test's own: seated below the session's root, with files small enough to read, started and ended by pid."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from howdah.core.instance import Instance
+from howdah.core.layout import Layout
+from howdah.host import files, postgres, process
+from howdah.host.postgres import Seat
+
+HBA = "local all postgres peer map=howdah\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+
+
+def server_account() -> process.Account | None:
+    """Return the account that servers run under here: root may not run PostgreSQL."""
+    return process.account("postgres") if os.geteuid() == 0 else None
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def new_home() -> Path:
+    """Make a home that the server's user may pass through."""
+    home = Path(tempfile.mkdtemp(prefix="h"))
+    home.chmod(0o711)
+    return home
+
+
+def new_seat(home: Path, name: str = "a") -> Seat:
+    """Return a seat for the newest PostgreSQL here; nothing is made yet."""
+    bindir = list(postgres.majors().values())[-1]
+    return Seat(Layout(home, name), bindir, free_port(), server_account())
+
+
+def texts(seat: Seat, digest: str, extra: str = "", hba: str = HBA) -> dict[str, str]:
+    """Return the server's files by name."""
+    layout = seat.layout
+    conf = f"""listen_addresses = '127.0.0.1'
+port = {seat.port}
+unix_socket_directories = '"{layout.socket_dir}"'
+shared_buffers = 16MB
+logging_collector = on
+log_directory = '{layout.log}'
+lc_messages = 'C'
+{extra}
+howdah.digest = '{digest}'
+"""
+    own, server = process.current_account().name, seat.account.name if seat.account else process.current_account().name
+    ident = "".join(f'howdah "{name}" postgres\n' for name in {own, server})
+    return {"postgresql.conf": conf, "pg_hba.conf": hba, "pg_ident.conf": ident}
+
+
+def write(seat: Seat, digest: str = "first", extra: str = "", hba: str = HBA) -> None:
+    """Put the server's files in place."""
+    for name, text in texts(seat, digest, extra, hba).items():
+        files.put(seat.layout.data / name, text, 0o600, seat.account)
+
+
+@contextmanager
+def running(seat: Seat) -> Iterator[process.Process]:
+    """Run the seat's server for a while; its directory and files must be there."""
+    try:
+        yield postgres.start(seat, 30)
+    finally:
+        postgres.stop(seat, 20)
+
+
+def wish(seat: Seat, **fields: object) -> Instance:
+    """Return an instance at this seat."""
+    major = int(postgres.server_version(seat.bindir).split(".")[0])
+    return Instance(seat.layout.id, "shop", major, seat.port).next(**fields)
