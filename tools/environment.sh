@@ -11,7 +11,7 @@ refuse() {
     if [ "$json" = yes ]; then
         printf '{"code": "%s", "message": "%s", "hint": "%s"}\n' "$1" "$(escaped "$2")" "$(escaped "$3")" >&2
     else
-        printf 'howdah: %s; %s\n' "$2" "$3" >&2
+        printf 'error: %s; %s\n' "$2" "$3" >&2
     fi
     exit 6
 }
@@ -24,7 +24,7 @@ find_python() {
         [ -x "$python" ] && new_enough "$python" && return
     done
     [ ! -x /usr/bin/python3 ] && command -v apt-get >/dev/null && return # apt brings it with python3-venv
-    refuse python-too-old "cannot use $(python3 --version 2>&1 || echo 'the python3 of this machine'): howdah needs Python 3.11 or newer" \
+    refuse python_too_old "cannot use $(python3 --version 2>&1 || echo 'the python3 of this machine'): howdah needs Python 3.11 or newer" \
         "use Debian 12 or newer, or put a newer python3 first in PATH"
 }
 
@@ -47,14 +47,14 @@ unfinished() {
 
 # install_packages PACKAGE...: as root, or through sudo; refuses with the command to run where neither is possible.
 install_packages() {
-    command -v apt-get >/dev/null || refuse no-apt "cannot install $*: this machine has no apt-get" "install what these Debian packages hold, then try again"
+    command -v apt-get >/dev/null || refuse no_apt "cannot install $*: this machine has no apt-get" "install what these Debian packages hold, then try again"
     as_root=
     if [ "$(id -u)" != 0 ]; then
         as_root=sudo
         if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
             as_root='sudo -n'
         elif ! { command -v sudo >/dev/null && [ -t 0 ] && [ -t 2 ]; }; then
-            refuse packages-missing "cannot install $*: not root, and sudo is not possible here" \
+            refuse packages_missing "cannot install $*: not root, and sudo is not possible here" \
                 "as root, run: apt-get update && apt-get install --yes --no-install-recommends $*"
         fi
     fi
@@ -62,7 +62,7 @@ install_packages() {
     say "installing $* with ${as_root:+sudo }apt (a minute or so) …"
     if ! $as_root sh -c "$(cat "$here/tools/install.sh")" install.sh "$@" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        refuse packages-failed "cannot install $*: apt failed (its output: $log)" "mend what apt says above, then try again"
+        refuse packages_failed "cannot install $*: apt failed (its output: $log)" "mend what apt says above, then try again"
     fi
     rm -f "$log"
     say "installed $*"
@@ -110,7 +110,7 @@ make_environment() {
             --require-hashes -r "$here/${locks##* }"; } >"$log" 2>&1; then
         rm -rf "$new"
         tail -n 5 "$log" >&2
-        refuse environment-failed "cannot make $here/.venv: pip failed (its output: $log)" "check that this machine can reach its Python package index, then try again"
+        refuse environment_failed "cannot make $here/.venv: pip failed (its output: $log)" "check that this machine can reach its Python package index, then try again"
     fi
     rm -f "$log"
     for site in "$new"/lib/python3*/site-packages; do echo ../../../../src >"$site/howdah.pth"; done
@@ -126,11 +126,11 @@ make_environment() {
 ensure_environment() {
     locks=$*
     environment_fits && return
-    [ -w "$here" ] || refuse read-only "cannot make $here/.venv: $here is not writable for $(id -un)" "clone into a directory of your own, or run: pipx install $here"
+    [ -w "$here" ] || refuse read_only "cannot make $here/.venv: $here is not writable for $(id -un)" "clone into a directory of your own, or run: pipx install $here"
     exec 9<"$here"
     flock -n 9 || {
         say "waiting for another launch that makes $here/.venv …"
-        flock -w 600 9 || refuse environment-busy "cannot make $here/.venv: another launch has held its lock for 10 minutes" "end that launch, then try again"
+        flock -w 600 9 || refuse environment_busy "cannot make $here/.venv: another launch has held its lock for 10 minutes" "end that launch, then try again"
     }
     environment_fits || make_environment
     exec 9<&-
