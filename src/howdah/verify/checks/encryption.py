@@ -1,0 +1,136 @@
+"""What a stranger is told on each port: encrypted or nothing, and by this instance and no other."""
+
+from __future__ import annotations
+
+from howdah.core.endpoint import certificate_names
+from howdah.phrase import say
+from howdah.verify.look import Context
+from howdah.verify.report import Finding, check, failed, passed, warned
+
+_DAY = 86400
+_MODERN = ("TLSv1.2", "TLSv1.3")
+
+
+@check("plaintext-refused", "both", say("a login without TLS is refused"), "critical")
+def plaintext_refused(context: Context) -> Finding:
+    answer = context.told.plaintext
+    if answer.demands_tls:
+        return passed(say("asked in plaintext, it answered: {words}", words=answer.message))
+    evidence = say("asked in plaintext, it went on with the login ({kind} {code})", kind=answer.kind, code=answer.code)
+    fix = context.repair if context.want.tls else say("run `howdah params set {name} ssl=on`", name=context.want.name)
+    return failed(evidence, fix)
+
+
+@check("tls-spoken", "both", say("TLS is spoken"), "critical", tls=True)
+def tls_spoken(context: Context) -> Finding:
+    served = context.told.served
+    if served.error:
+        return failed(say("no handshake: {reason}", reason=served.error), context.repair)
+    return passed(say("{version} with {cipher}", version=served.version, cipher=served.cipher))
+
+
+@check("tls-versions", "both", say("TLS is 1.2 or newer"), "high", tls=True)
+def tls_versions(context: Context) -> Finding:
+    told = context.told
+    taken = [version for version, accepted in told.old.items() if accepted]
+    silent = [version for version, accepted in told.old.items() if accepted is None]
+    if taken:
+        return failed(say("{versions} is accepted", versions=", ".join(taken)), context.repair)
+    if silent or told.served.version not in _MODERN:
+        reason = told.served.error or say("no answer to {versions}", versions=", ".join(silent))
+        return failed(say("cannot tell: {reason}", reason=reason), context.repair)
+    refused = ", ".join(told.old)
+    return passed(say("{version} was agreed on; {refused} are refused", version=told.served.version, refused=refused))
+
+
+@check("tls-ciphers", "both", say("ciphers are authenticated, with forward secrecy"), "medium", tls=True)
+def tls_ciphers(context: Context) -> Finding:
+    told = context.told
+    if told.served.error:
+        return failed(say("cannot tell: {reason}", reason=told.served.error), context.repair)
+    agreed = [shake.cipher for shake in (told.served, told.tls12) if not shake.error]
+    weak = [cipher for cipher in agreed if not _strong(cipher)] or ([] if told.weak.error else [told.weak.cipher])
+    if weak:
+        return failed(say("{cipher} is accepted", cipher=", ".join(weak)), context.repair)
+    evidence = say("{ciphers}; CBC and static RSA are refused: {words}", ciphers=", ".join(agreed), words=told.weak.error)
+    return passed(evidence)
+
+
+def _strong(cipher: str) -> bool:
+    """Tell whether a suite is AEAD with ephemeral keys; every suite of TLS 1.3 is.
+
+    >>> _strong("ECDHE-ECDSA-AES128-GCM-SHA256"), _strong("TLS_AES_256_GCM_SHA384")
+    (True, True)
+    >>> _strong("ECDHE-RSA-AES128-SHA256"), _strong("AES128-GCM-SHA256")
+    (False, False)
+    """
+    return cipher.startswith("TLS_") or (cipher.startswith("ECDHE-") and ("GCM" in cipher or "CHACHA20" in cipher))
+
+
+@check("chain-verified", "both", say("the certificate was issued by our authority"), "critical", tls=True)
+def chain_verified(context: Context) -> Finding:
+    chain, file = context.told.chain, context.seen.layout.ca_file
+    if chain.error:
+        return failed(say("not with {file}: {reason}", file=file, reason=chain.error), context.repair)
+    return passed(say("certificate {serial} holds with {file}", serial=chain.serial, file=file))
+
+
+@check("name-verified", "both", say("the certificate bears every name that is given out"), "critical", tls=True)
+def name_verified(context: Context) -> Finding:
+    told = context.told
+    wrong = [f"{name} ({shake.error})" for name, shake in told.names.items() if shake.error]
+    if wrong:
+        return failed(say("not for {names}", names=", ".join(wrong)), context.repair)
+    borne = told.served.certificate.names if told.served.certificate else frozenset()
+    missing = sorted(certificate_names(context.want, context.hop, context.seen.facts) - borne)
+    if missing:
+        return failed(say("it lacks {names}", names=", ".join(missing)), context.repair)
+    return passed(say("verified as {names}; it bears {borne}", names=", ".join(told.names), borne=", ".join(sorted(borne))))
+
+
+@check("foreign-authority-refused", "both", say("a client that trusts another authority refuses it"), "high", tls=True)
+def foreign_authority_refused(context: Context) -> Finding:
+    told = context.told
+    if told.served.error:
+        return failed(say("cannot tell: {reason}", reason=told.served.error), context.repair)
+    if not told.foreign.error:
+        return failed(say("the certificate holds with an authority that is not ours"), context.repair)
+    return passed(say("with a foreign authority the client says: {reason}", reason=told.foreign.error))
+
+
+@check("certificate-dates", "both", say("the certificate served is valid today, and for a while"), "high", tls=True)
+def certificate_dates(context: Context) -> Finding:
+    served = context.told.served.certificate
+    if served is None:
+        return failed(say("no certificate is served"), context.repair)
+    left, life = served.not_after - context.look.now, served.not_after - served.not_before
+    days, whole = int(left // _DAY), int(life // _DAY)
+    if context.look.now < served.not_before:
+        return failed(
+            say("it is not valid yet: is the clock right?"), say("set the clock, then run `howdah repair {name}`", name=context.want.name)
+        )
+    if left < 0:
+        return failed(say("it expired {days} days ago", days=-days), context.repair)
+    evidence = say("{days} days left of {whole}", days=days, whole=whole)
+    return warned(evidence, context.repair) if left < life / 3 else passed(evidence)
+
+
+@check("certificate-newest", "both", say("the certificate served is the newest on disk"), "high", tls=True)
+def certificate_newest(context: Context) -> Finding:
+    served, pairs = context.told.served, context.seen.disk.pairs.get(context.hop, ())
+    newest = next((pair for pair in pairs if pair.trusted), None)
+    if newest is None or newest.serial != served.serial:
+        found = newest.serial if newest is not None else say("nothing")
+        return failed(say("{served} is served, on disk is {found}", served=served.serial or "-", found=found), context.repair)
+    return passed(say("serial {serial}", serial=newest.serial))
+
+
+@check("injection-dropped", "both", say("bytes sent before TLS are dropped (CVE-2021-23214, CVE-2021-3935)"), "high", tls=True)
+def injection_dropped(context: Context) -> Finding:
+    answer = context.told.injected
+    said = say("a startup message sent with the request for TLS: {kind} {words}", kind=answer.kind, words=answer.message)
+    if answer.kind in ("closed", "error"):
+        return passed(said)
+    update = say("update PostgreSQL and PgBouncer, then run `howdah restart {name}`", name=context.want.name)
+    # silence is what a server does that waits for a real startup message: the injected one was dropped
+    return passed(said) if answer.kind == "silent" else failed(said, update)

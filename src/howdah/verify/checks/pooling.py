@@ -1,0 +1,106 @@
+"""The pooler: that it really pools, that its second hop never leaves the machine, and that it has loaded what is wanted."""
+
+from __future__ import annotations
+
+from howdah.core import budget
+from howdah.core import files as texts
+from howdah.errors import Invalid
+from howdah.phrase import say
+from howdah.verify.look import Context
+from howdah.verify.report import Finding, check, failed, passed, warned
+
+# below this version the lookup runs in the database that the client asked for
+_AUTH_DBNAME = (1, 19)
+
+
+@check("really-pooled", "pooled", say("sessions share server connections"), "high")
+def really_pooled(context: Context) -> Finding:
+    pids = context.tried.backends
+    mode = context.pooler.config.get("pool_mode", "")
+    told = ", ".join(str(pid) for pid in pids)
+    if len(set(pids)) == len(pids):
+        return failed(say("each session got a backend of its own: {pids}", pids=told), context.repair)
+    return passed(say("{mode} mode, backends of {count} sessions: {pids}", mode=mode, count=len(pids), pids=told))
+
+
+@check("second-hop-local", "pooled", say("the second hop is a unix socket and never the network"), "critical")
+def second_hop_local(context: Context) -> Finding:
+    pid, views = context.tried.right.backend, context.look.logins.views
+    row = next((row for row in views.backends if row.pid == pid and pid), None)
+    server = next((row for row in views.pool if row.side == "server" and row.backend == pid), None)
+    if row is None or server is None:
+        return failed(say("no view shows the server connection of backend {pid}", pid=pid or "-"), context.repair)
+    if row.address is not None or not server.address.startswith("unix"):
+        return failed(say("backend {pid} is reached from {address}", pid=pid, address=row.address or server.address), context.repair)
+    return passed(
+        say("backend {pid}: pg_stat_activity has no client address, SHOW SERVERS says {address}", pid=pid, address=server.address)
+    )
+
+
+@check("lookup-as-shipped", "pooled", say("the function that shows PgBouncer the verifiers is as shipped"), "critical")
+def lookup_as_shipped(context: Context) -> Finding:
+    inside, everywhere = context.seen.inside, context.seen.facts.pooler_version < _AUTH_DBNAME
+    needed = dict(inside) if everywhere else {name: each for name, each in inside.items() if name == "postgres"}
+    stray = {name: each for name, each in inside.items() if each.lookup}
+    wrong = sorted(name for name, each in {**stray, **needed}.items() if not each.lookup_right)
+    closed = sorted(name for name, each in needed.items() if not each.lookup_connect)
+    if wrong or not needed:
+        return failed(say("missing or altered in {names}", names=", ".join(wrong) or "postgres"), context.repair)
+    if closed:
+        return failed(say("the lookup role may not connect to {names}", names=", ".join(closed)), context.repair)
+    return passed(say("body, owner, search_path and rights agree in {names}", names=", ".join(sorted(needed))))
+
+
+@check("pooler-loaded", "pooled", say("PgBouncer runs with the settings that are wanted"), "critical")
+def pooler_loaded(context: Context) -> Finding:
+    pair = next((pair for pair in context.seen.disk.pairs.get("pooled", ()) if pair.trusted), None)
+    if pair is None:
+        return failed(say("it has no certificate"), context.repair)
+    files = texts.pooler_files(context.want, context.seen.layout, pair, context.seen.facts)
+    config = context.pooler.config
+    wanted = {name: value for name, value in texts.wanted_config(files).items() if name != "ignore_startup_parameters"}
+    differing = sorted(name for name, value in wanted.items() if not texts.config_holds(name, value, config.get(name)))
+    if differing:
+        return failed(say("SHOW CONFIG differs in {names}", names=", ".join(differing)), context.repair)
+    if context.pooler.loaded != texts.pooler_digest(files):
+        return failed(say("it has loaded another file than the one that is wanted"), context.repair)
+    return passed(say("SHOW CONFIG agrees in {count} settings; digest {digest}", count=len(wanted), digest=context.pooler.loaded))
+
+
+@check("pooler-kept", "pooled", say("a PgBouncer that dies is started again"), "high")
+def pooler_kept(context: Context) -> Finding:
+    pooler = context.pooler
+    if not (pooler.alive and pooler.reachable):
+        return failed(say("its console does not answer"), context.repair)
+    if not pooler.keeper:
+        return failed(say("PgBouncer runs, but nothing would start it again"), context.repair)
+    older = len(context.seen.pooler) - 1
+    return passed(say("a keeper holds its sockets; older generations still draining: {older}", older=older))
+
+
+@check("nothing-paused", "pooled", say("no database is paused or disabled"), "high")
+def nothing_paused(context: Context) -> Finding:
+    halted = sorted({name for each in context.seen.pooler for name in each.halted})
+    if halted:
+        return failed(say("{names} are paused or disabled", names=", ".join(halted)), context.repair)
+    return passed(say("SHOW DATABASES shows none"))
+
+
+@check("connections-fit", "pooled", say("the connections that the pooler may open fit into PostgreSQL"), "medium")
+def connections_fit(context: Context) -> Finding:
+    config, facts = context.pooler.config, context.seen.facts
+    most = int(context.seen.server.settings.get("max_connections", "0"))
+    each, clients = int(config.get("max_db_connections", "0")), int(config.get("max_client_conn", "0"))
+    numbers = {"most": most, "each": each, "databases": budget.pool_databases(context.want), "clients": clients, "nofile": facts.nofile}
+    evidence = say(
+        "max_connections {most}; max_db_connections {each} for {databases} databases; max_client_conn {clients}, open files {nofile}",
+        **numbers,
+    )
+    fix = say("run `howdah extensions set {name} pooler max_db_connections=N max_client_conn=N`", name=context.want.name)
+    try:
+        budget.check(context.want, facts)
+    except Invalid as refusal:
+        return failed(refusal.message, refusal.hint or fix)
+    if each == 0 or each > most - budget.RESERVED or clients > budget.largest_clients(context.want, facts):
+        return failed(evidence, fix)
+    return warned(evidence, fix) if each * numbers["databases"] > most else passed(evidence)

@@ -1,0 +1,97 @@
+"""Everything that a stranger without a password is told on one hop, asked at once. It judges nothing; an answer is a value."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from howdah import wire
+from howdah.core.endpoint import Endpoint
+from howdah.core.instance import CONTROL_ROLE, LOOKUP_ROLE, PROBE_ROLE
+from howdah.hello import TlsVersion
+from howdah.wire import Answer, Handshake, Trust
+
+# What must be refused: no forward secrecy, or no authenticated encryption. All of it is still in OpenSSL's default list.
+WEAK_CIPHERS = (
+    "ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:"
+    "ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES128-SHA:AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA"
+)
+OLD_VERSIONS: tuple[TlsVersion, ...] = ("TLSv1", "TLSv1.1")
+_TLS12 = ssl.TLSVersion.TLSv1_2
+_NOTHING = Answer("unreachable", message="not asked")
+_NO_TLS = Handshake(error="not asked")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one hop told; `error` says why it was not asked further."""
+
+    error: str = ""
+    plaintext: Answer = _NOTHING
+    served: Handshake = _NO_TLS
+    chain: Handshake = _NO_TLS  # verified with our CA
+    names: Mapping[str, Handshake] = field(default_factory=dict)  # verified with our CA, under each name that is given out
+    foreign: Handshake = _NO_TLS  # verified with an authority that is not ours
+    tls12: Handshake = _NO_TLS
+    weak: Handshake = _NO_TLS
+    old: Mapping[TlsVersion, bool | None] = field(default_factory=dict)
+    injected: Answer = _NOTHING
+    login: Answer = _NOTHING  # the beginning of a login, as each of these
+    control: Answer = _NOTHING
+    lookup: Answer = _NOTHING
+    template: Answer = _NOTHING
+    console: Answer = _NOTHING
+
+
+def listen(endpoint: Endpoint, ca: Path, foreign: Path, threads: Executor) -> Told:
+    """Ask every question of one hop and return the answers; when nobody answers the first, the others are not asked."""
+    host, port = endpoint.host, endpoint.port
+    first = wire.startup_plain(host, port)
+    if first.kind in ("unreachable", "silent", "nonsense") or first.too_early:
+        return Told(error=first.message or first.kind, plaintext=first)
+    begin = _beginning(endpoint)
+    said = [
+        threads.submit(begin, user, database)
+        for user, database in (
+            (PROBE_ROLE, "postgres"),
+            (CONTROL_ROLE, "postgres"),
+            (LOOKUP_ROLE, "postgres"),
+            (PROBE_ROLE, "template1"),
+            ("pgbouncer", "pgbouncer"),
+        )
+    ]
+    told = _encrypted(endpoint, first, str(ca), str(foreign), threads) if endpoint.tls else Told(plaintext=first)
+    login, control, lookup, template, console = (each.result() for each in said)
+    return Told(**{**vars(told), "login": login, "control": control, "lookup": lookup, "template": template, "console": console})
+
+
+def _beginning(endpoint: Endpoint) -> Callable[[str, str], Answer]:
+    ask = wire.auth_methods if endpoint.tls else wire.startup_plain
+    return lambda user, database: ask(endpoint.host, endpoint.port, user, database)
+
+
+def _encrypted(endpoint: Endpoint, first: Answer, ca: str, foreign: str, threads: Executor) -> Told:
+    host, port = endpoint.host, endpoint.port
+
+    def shake(trust: Trust) -> Future[Handshake]:
+        return threads.submit(wire.handshake, host, port, trust=trust)
+
+    served, chain, other = shake(Trust()), shake(Trust(ca)), shake(Trust(foreign))
+    names = {name: shake(Trust(ca, name)) for name in dict.fromkeys((host, *endpoint.hostnames))}
+    tls12, weak = shake(Trust(maximum=_TLS12)), shake(Trust(maximum=_TLS12, ciphers=WEAK_CIPHERS))
+    old = {version: threads.submit(wire.tls_version_accepted, host, port, version) for version in OLD_VERSIONS}
+    injected = threads.submit(wire.inject, host, port)
+    return Told(
+        plaintext=first,
+        served=served.result(),
+        chain=chain.result(),
+        names={name: each.result() for name, each in names.items()},
+        foreign=other.result(),
+        tls12=tls12.result(),
+        weak=weak.result(),
+        old={version: each.result() for version, each in old.items()},
+        injected=injected.result(),
+    )
