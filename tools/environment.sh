@@ -2,16 +2,24 @@
 # Debian packages installed; all that it says goes to stderr, so that a command's own stdout stays clean. Only apt ever runs as root.
 # Expects $here, the clone, and $json: "yes" where errors are wanted as objects.
 
-say() { printf 'howdah: %s\n' "$*" >&2; }
+# The variables and their order are those of howdah.language; an object is English whatever they say.
+case ${HOWDAH_LANG:-${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}} in ru | ru[_.-]*) russian=yes ;; *) russian=no ;; esac
+[ "$json" = no ] || russian=no
+
+# said ENGLISH RUSSIAN
+said() { if [ "$russian" = yes ]; then printf '%s' "$2"; else printf '%s' "$1"; fi; }
+
+# say ENGLISH RUSSIAN: progress.
+say() { printf 'howdah: %s\n' "$(said "$@")" >&2; }
 
 escaped() { printf '%s' "$1" | tr '\n\t' '  ' | sed 's/[\\"]/\\&/g'; }
 
-# refuse CODE MESSAGE HINT: the last line on stderr, and exit code 6 ("unavailable").
+# refuse CODE MESSAGE HINT MESSAGE-RU HINT-RU: the last line on stderr, and exit code 6 ("unavailable").
 refuse() {
     if [ "$json" = yes ]; then
         printf '{"code": "%s", "message": "%s", "hint": "%s"}\n' "$1" "$(escaped "$2")" "$(escaped "$3")" >&2
     else
-        printf 'error: %s; %s\n' "$2" "$3" >&2
+        printf '%s %s; %s\n' "$(said error: ошибка:)" "$(said "$2" "$4")" "$(said "$3" "$5")" >&2
     fi
     exit 6
 }
@@ -24,8 +32,9 @@ find_python() {
         [ -x "$python" ] && new_enough "$python" && return
     done
     [ ! -x /usr/bin/python3 ] && command -v apt-get >/dev/null && return # apt brings it with python3-venv
-    refuse python_too_old "cannot use $(python3 --version 2>&1 || echo 'the python3 of this machine'): howdah needs Python 3.11 or newer" \
-        "use Debian 12 or newer, or put a newer python3 first in PATH"
+    found=$(python3 --version 2>/dev/null || echo python3)
+    refuse python_too_old "cannot use $found: howdah needs Python 3.11 or newer" "use Debian 12 or newer, or put a newer python3 first in PATH" \
+        "не подходит $found: нужен Python 3.11 или новее" "возьмите Debian 12 или новее либо поставьте новый python3 первым в PATH"
 }
 
 lacks_venv() { ! "${python:-/usr/bin/python3}" -c 'import ensurepip, venv' 2>/dev/null; }
@@ -47,25 +56,29 @@ unfinished() {
 
 # install_packages PACKAGE...: as root, or through sudo; refuses with the command to run where neither is possible.
 install_packages() {
-    command -v apt-get >/dev/null || refuse no_apt "cannot install $*: this machine has no apt-get" "install what these Debian packages hold, then try again"
+    command -v apt-get >/dev/null ||
+        refuse no_apt "cannot install $*: this machine has no apt-get" "install what these Debian packages hold, then try again" \
+            "нельзя установить $*: здесь нет apt-get" "установите содержимое этих пакетов Debian и повторите"
     as_root=
     if [ "$(id -u)" != 0 ]; then
         as_root=sudo
         if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
             as_root='sudo -n'
         elif ! { command -v sudo >/dev/null && [ -t 0 ] && [ -t 2 ]; }; then
-            refuse packages_missing "cannot install $*: not root, and sudo is not possible here" \
-                "as root, run: apt-get update && apt-get install --yes --no-install-recommends $*"
+            run="apt-get update && apt-get install --yes --no-install-recommends $*"
+            refuse packages_missing "cannot install $*: not root, and sudo is not possible here" "as root, run: $run" \
+                "нельзя установить $*: вы не root, и sudo здесь не работает" "выполните от имени root: $run"
         fi
     fi
     log=$(mktemp)
-    say "installing $* with ${as_root:+sudo }apt (a minute or so) …"
+    say "installing $* with ${as_root:+sudo }apt (a minute or so) …" "устанавливаю $* с помощью ${as_root:+sudo }apt (около минуты) …"
     if ! $as_root sh -c "$(cat "$here/tools/install.sh")" install.sh "$@" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        refuse packages_failed "cannot install $*: apt failed (its output: $log)" "mend what apt says above, then try again"
+        refuse packages_failed "cannot install $*: apt failed (its output: $log)" "mend what apt says above, then try again" \
+            "не удалось установить $*: ошибка apt (его вывод: $log)" "исправьте то, что apt сообщил выше, и повторите"
     fi
     rm -f "$log"
-    say "installed $*"
+    say "installed $*" "установлено: $*"
 }
 
 # ensure_packages WANTED...: of venv, postgresql, pgbouncer and programs that are packages of the same name.
@@ -101,7 +114,7 @@ environment_fits() {
 
 # Made under another name and renamed when whole; the .pth file is relative, so a clone may be moved.
 make_environment() {
-    say "making the Python environment in $here/.venv (once, some seconds) …"
+    say "making the Python environment in $here/.venv (once, some seconds) …" "создаю окружение Python в $here/.venv (один раз, несколько секунд) …"
     new=$here/.venv-new
     log=$(mktemp)
     rm -rf "$new" "$here/.venv-old"
@@ -110,7 +123,9 @@ make_environment() {
             --require-hashes -r "$here/${locks##* }"; } >"$log" 2>&1; then
         rm -rf "$new"
         tail -n 5 "$log" >&2
-        refuse environment_failed "cannot make $here/.venv: pip failed (its output: $log)" "check that this machine can reach its Python package index, then try again"
+        refuse environment_failed "cannot make $here/.venv: pip failed (its output: $log)" \
+            "check that this machine can reach its Python package index, then try again" \
+            "не удалось создать $here/.venv: ошибка pip (его вывод: $log)" "проверьте, что отсюда доступен индекс пакетов Python, и повторите"
     fi
     rm -f "$log"
     for site in "$new"/lib/python3*/site-packages; do echo ../../../../src >"$site/howdah.pth"; done
@@ -126,11 +141,15 @@ make_environment() {
 ensure_environment() {
     locks=$*
     environment_fits && return
-    [ -w "$here" ] || refuse read_only "cannot make $here/.venv: $here is not writable for $(id -un)" "clone into a directory of your own, or run: pipx install $here"
+    [ -w "$here" ] ||
+        refuse read_only "cannot make $here/.venv: $here is not writable for $(id -un)" "clone into a directory of your own, or run: pipx install $here" \
+            "нельзя создать $here/.venv: у $(id -un) нет права записи в $here" "сделайте клон в своём каталоге или выполните: pipx install $here"
     exec 9<"$here"
     flock -n 9 || {
-        say "waiting for another launch that makes $here/.venv …"
-        flock -w 600 9 || refuse environment_busy "cannot make $here/.venv: another launch has held its lock for 10 minutes" "end that launch, then try again"
+        say "waiting for another launch that makes $here/.venv …" "жду другой запуск, который создаёт $here/.venv …"
+        flock -w 600 9 ||
+            refuse environment_busy "cannot make $here/.venv: another launch has held its lock for 10 minutes" "end that launch, then try again" \
+                "нельзя создать $here/.venv: другой запуск держит блокировку 10 минут" "завершите его и повторите"
     }
     environment_fits || make_environment
     exec 9<&-

@@ -55,3 +55,5 @@ def test_a_refusal_of_the_launcher_is_one_line_or_one_object(tmp_path: Path) -> 
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (6, "", 1)
         assert "3.9.2" in done.stderr
     assert set(json.loads(done.stderr)) == {"code", "message", "hint"}
+    russian = subprocess.run([clone / "howdah"], env=environment | {"LANG": "ru_RU.UTF-8"}, capture_output=True, text=True, check=False)
+    assert russian.stderr.startswith("ошибка: не подходит Python 3.9.2")
