@@ -40,11 +40,13 @@ find_python() {
 lacks_venv() { ! "${python:-/usr/bin/python3}" -c 'import ensurepip, venv' 2>/dev/null; }
 
 lacks_postgres() {
-    for server in /usr/lib/postgresql/*/bin/postgres "$(command -v postgres || true)"; do
+    for server in /usr/lib/postgresql/*/bin/postgres "$(PATH=${HOWDAH_POSTGRES_BINDIRS:-}:$PATH command -v postgres || true)"; do
         [ -x "$server" ] && return 1
     done
     return 0
 }
+
+lacks_pgbouncer() { [ ! -x "${HOWDAH_PGBOUNCER:-}" ] && lacks_program pgbouncer; }
 
 lacks_program() { (PATH=$PATH:/usr/local/sbin:/usr/sbin command -v "$1") >/dev/null 2>&1 && return 1 || return 0; }
 
@@ -89,6 +91,7 @@ ensure_packages() {
         case $want in
         venv) package=python3-venv check=lacks_venv ;;
         postgresql) package=postgresql check=lacks_postgres ;;
+        pgbouncer) package=pgbouncer check=lacks_pgbouncer ;;
         *) package=$want check="lacks_program $want" ;;
         esac
         all="$all $package"
