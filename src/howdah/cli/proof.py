@@ -1,0 +1,117 @@
+"""verify and connect: what is proven of an instance, and what each client writes to reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from howdah.cli import shapes
+from howdah.cli.request import Request
+from howdah.cli.screen import Screen, Text
+from howdah.cli.verb import Name, verb
+from howdah.core.instance import shown
+from howdah.errors import Failed, Invalid
+from howdah.phrase import Phrase, say
+
+Client = Annotated[str, typer.Option("--client", metavar="CLIENT", help="psql, uri, env, service, python, sqlalchemy or django")]
+Via = Annotated[
+    str | None, typer.Option("--via", metavar="pooled|direct", help="through the pooler or past it; pooled where there is a pooler")
+]
+Database = Annotated[str | None, typer.Option("--database", metavar="D", help="the database; the user's first one if not said")]
+User = Annotated[str | None, typer.Option("--user", metavar="U", help="the user; the first one if not said")]
+SslMode = Annotated[
+    str | None, typer.Option("--sslmode", metavar="require|verify-full", help="verify-full if not said: who answers is verified, too")
+]
+RESULTS: Mapping[str, tuple[Phrase, str]] = {
+    "pass": (say("pass"), "green"),
+    "fail": (say("FAIL"), "red"),
+    "warn": (say("warn"), "yellow"),
+    "skip": (say("skip"), "dim"),
+}
+
+
+@verb("verify", example="howdah verify shop")
+def verify(request: Request, name: Name) -> None:
+    """Prove that connections are encrypted, authenticated and pooled. It looks from a client's seat, over the wire, on both hops."""
+    from howdah import compose
+
+    request.screen.progress.tell(say("verifying {name}", name=name))
+    report = compose.verify(request.home, name)
+    request.screen.answer(report.to_json(), lambda: findings(request.screen, report))
+    if report.verdict == "refuted":
+        count = sum(line.finding.result == "fail" for line in report.checks)
+        hint = say("each failed check above says what to do")
+        raise Failed("refuted", say("cannot prove {name}: failed checks: {count}", name=name, count=count), hint)
+
+
+def findings(screen: Screen, report: Any) -> Iterator[str]:
+    """Return a line for each check, what to do about those that need it, and the verdict."""
+    for line in report.checks:
+        found = line.finding
+        yield f"{screen.paint(*RESULTS[found.result])}  {line.hop:<8}  {screen.text(line.check.title)}: {screen.text(found.evidence)}"
+        if found.fix is not None and found.result in ("fail", "warn"):
+            yield f"      → {screen.text(found.fix)}"
+    yield verdict(screen, report)
+
+
+def verdict(screen: Screen, report: Any) -> str:
+    """Return the verdict in one line."""
+    results = [line.finding.result for line in report.checks]
+    counts = say(
+        "passed {passed}, failed {failed}, warnings {warned}, skipped {skipped}",
+        passed=results.count("pass"),
+        failed=results.count("fail"),
+        warned=results.count("warn"),
+        skipped=results.count("skip"),
+    )
+    proven = report.verdict == "proven"
+    word = screen.paint(say("proven") if proven else say("refuted"), "green" if proven else "red")
+    return f"{report.instance}: {word} ({screen.text(counts)})"
+
+
+@verb("connect", example="howdah connect shop --client uri --via pooled")
+def connect(
+    request: Request,
+    name: Name,
+    client: Client = "psql",
+    via: Via = None,
+    database: Database = None,
+    user: User = None,
+    sslmode: SslMode = None,
+) -> None:
+    """Write what a client needs to connect: a command, a string or a program, right for its driver and for the pool mode."""
+    from howdah import compose
+
+    _one_of("--via", via, ("pooled", "direct"))
+    _one_of("--sslmode", sslmode, ("require", "verify-full"))
+    target = request.service.target(name, via, database, user, sslmode)
+    found = compose.snippet(client, target)
+    request.screen.answer(_shape(found, target), lambda: [_text(found)])
+    for note in found.notes:
+        request.screen.note(_remark(request.screen, note))
+
+
+def _one_of(option: str, word: str | None, choices: tuple[str, ...]) -> None:
+    if word is not None and word not in choices:
+        expected = ", ".join(choices)
+        raise Invalid(
+            "usage", say("cannot use {option} {word}: expected one of {choices}", option=option, word=shown(word) or "''", choices=expected)
+        )
+
+
+def _shape(found: shapes.Snippet, target: Any) -> shapes.Shape:
+    place = target.endpoint
+    said = {"instance": target.instance, "via": place.kind, "host": place.host, "port": place.port, "sslmode": target.sslmode}
+    who = {"database": target.database, "user": target.user, "ca_file": str(target.ca_file)}
+    passfile = str(target.passfile) if target.passfile is not None else None
+    return {**said, **who, "passfile": passfile, **shapes.snippet(found)}
+
+
+def _text(found: shapes.Snippet) -> str:
+    return found.text.removesuffix("\n")
+
+
+def _remark(screen: Screen, note: Text) -> str:
+    return screen.paint(f"# {screen.text(note)}", "dim", screen.err)

@@ -1,0 +1,91 @@
+"""Howdah's own settings: environment variables, each with a type, a default and a sentence. One tuple feeds code, help and documents.
+
+What PostgreSQL and PgBouncer are told is not here: those are parameters of an instance. A setting that cannot be right is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from howdah.errors import Invalid
+from howdah.phrase import Phrase, say
+
+SYSTEM_HOME = Path("/var/lib/howdah")
+TRASH_SECONDS = 600.0
+_YEAR = 31_536_000.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable that Howdah reads."""
+
+    name: str
+    type: Literal["directory", "directories", "seconds", "language", "program"]
+    default: Phrase
+    sentence: Phrase
+
+
+SETTINGS = (
+    Setting(
+        "HOWDAH_HOME",
+        "directory",
+        say("/var/lib/howdah for root, else ~/.local/share/howdah"),
+        say("where instances, keys and what is remembered of them live"),
+    ),
+    Setting("HOWDAH_TRASH", "seconds", say("600"), say("how long the data of a deleted instance is kept; 0 removes it at once")),
+    Setting("HOWDAH_LANG", "language", say("the locale's"), say("en or ru: the language in which people are spoken to")),
+    Setting("HOWDAH_PGBOUNCER", "program", say("found on PATH and in /usr/sbin"), say("the PgBouncer to run")),
+    Setting(
+        "HOWDAH_POSTGRES_BINDIRS",
+        "directories",
+        say("those of the operating system"),
+        say("more directories with PostgreSQL's programs, separated by colons"),
+    ),
+)
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the directory that holds all state, or refuse a HOWDAH_HOME that no configuration file could carry."""
+    named = environ.get("HOWDAH_HOME", "")
+    if not named:
+        return SYSTEM_HOME if os.geteuid() == 0 else _user_home(environ)
+    path = Path(named)
+    if not path.is_absolute() or ".." in path.parts:
+        raise _refuse("HOWDAH_HOME", named, say("expected an absolute path without .."))
+    # It is written into postgresql.conf, pgbouncer.ini and connection strings; what one of them could not carry is no home for any.
+    if any(not each.isprintable() or each in "'\"\\" for each in named):
+        raise _refuse("HOWDAH_HOME", named, say("expected a path without quotes, backslashes and control characters"))
+    return path
+
+
+def _user_home(environ: Mapping[str, str]) -> Path:
+    own = environ.get("HOME", "")
+    if not Path(own).is_absolute():
+        raise _refuse("HOME", own, say("expected an absolute path"))
+    return home({"HOWDAH_HOME": f"{own.rstrip('/')}/.local/share/howdah"})
+
+
+def trash_seconds(environ: Mapping[str, str] = os.environ) -> float:
+    """Return how long, in seconds, the data of a deleted instance is kept.
+
+    >>> trash_seconds({}), trash_seconds({"HOWDAH_TRASH": "0"})
+    (600.0, 0.0)
+    """
+    text = environ.get("HOWDAH_TRASH", "")
+    try:
+        seconds = float(text) if text else TRASH_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _YEAR:
+        raise _refuse("HOWDAH_TRASH", text, say("expected seconds, 0 or more"))
+    return seconds
+
+
+def _refuse(name: str, value: str, expected: Phrase) -> Invalid:
+    shown = value if value.isprintable() and len(value) <= 80 else ascii(value[:80])
+    return Invalid("invalid_setting", say("cannot use {name}={value}: {expected}", name=name, value=shown, expected=expected))
