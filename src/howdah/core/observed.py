@@ -62,6 +62,7 @@ class Disk:
 
     data: Literal["absent", "ready"]
     present: bool = True  # anything of the instance lies on disk
+    pooler: bool = False  # anything of its pooler does
     files: Mapping[str, FileSeen] = field(default_factory=dict)
     pairs: Mapping[Hop, tuple[Pair, ...]] = field(default_factory=dict)  # newest first
 

@@ -15,6 +15,7 @@ from howdah.core.steps import (
     ChangePooler,
     EndPlaintext,
     ReloadPooler,
+    RemovePooler,
     ResumePooler,
     RetirePooler,
     StartPooler,
@@ -47,8 +48,10 @@ def _files(want: Instance, seen: Observed) -> tuple[WantedFile, ...]:
 
 
 def pooler_absent(want: Instance, seen: Observed) -> Sequence[Step]:
-    """Without a wish for a pooler there is none."""
-    return pooler_stopped(want, seen) if want.pooler is None else ()
+    """Without a wish for a pooler there is none: no process, no key, no file."""
+    if want.pooler is not None:
+        return ()
+    return pooler_stopped(want, seen) or ((RemovePooler(want, say("the pooler is no longer wanted")),) if seen.disk.pooler else ())
 
 
 def pooler_stopped(want: Instance, seen: Observed) -> Sequence[Step]:

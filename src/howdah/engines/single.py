@@ -54,7 +54,9 @@ def data_directory(want: Instance, seen: Observed) -> Sequence[Step]:
 
 def certificates(want: Instance, seen: Observed) -> Sequence[Step]:
     """Each hop has a certificate with every name it is known by, and more than a third of its life left."""
-    return [IssueCertificate(want, why, hop) for hop in HOPS if (why := _certificate_due(want, hop, seen)) is not None]
+    return [
+        IssueCertificate(want, why, hop) for hop in HOPS if want.hop_port(hop) and (why := _certificate_due(want, hop, seen)) is not None
+    ]
 
 
 def _certificate_due(want: Instance, hop: Hop, seen: Observed) -> Phrase | None:
@@ -104,9 +106,15 @@ def restarted(want: Instance, seen: Observed) -> Sequence[Step]:
     """No setting waits for a restart unless it was asked to wait, and no postmaster runs that was to be replaced."""
     if want.restart_of and seen.server.identity == want.restart_of:
         return (RestartServer(want, say("a restart was asked for")),)
-    waiting = sorted(name for name in unloaded(want, seen) if _restart_only(want, name) and name not in want.deferred)
+    waiting = sorted(name for name in unloaded(want, seen) if _waits_for_start(want, seen, name) and name not in want.deferred)
     names = ", ".join(waiting)
     return (RestartServer(want, say("a restart applies {names}", names=names)),) if waiting else ()
+
+
+def _waits_for_start(want: Instance, seen: Observed, name: str) -> bool:
+    """Tell whether only a start can apply a parameter: by its nature, or because the library that brings it is not loaded yet."""
+    brought = texts.extra(want)
+    return parameters.needs_restart(want.version, name, brought) or (name in brought and name not in seen.server.settings)
 
 
 def unloaded(want: Instance, seen: Observed) -> dict[str, str]:
@@ -120,10 +128,6 @@ def unloaded(want: Instance, seen: Observed) -> dict[str, str]:
         for name, value in wanted.items()
         if not (name in reported and parameters.holds(want.version, name, value, reported[name], extra))
     }
-
-
-def _restart_only(want: Instance, name: str) -> bool:
-    return parameters.needs_restart(want.version, name, texts.extra(want))
 
 
 def loaded(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -141,7 +145,7 @@ def _not_loaded(want: Instance, seen: Observed, digest: str) -> Phrase | None:
         return say("{names} changed after PostgreSQL loaded its files", names=", ".join(newer))
     if seen.server.errors:
         return say("PostgreSQL reports {error}", error=seen.server.errors[0])
-    stale = sorted(name for name in unloaded(want, seen) if not _restart_only(want, name))
+    stale = sorted(name for name in unloaded(want, seen) if not _waits_for_start(want, seen, name))
     if stale:
         return say("PostgreSQL reports another value of {names}", names=", ".join(stale))
     return pooling.wire_differs(want, seen, "direct")
@@ -245,6 +249,7 @@ ENGINE = Engine(
     {
         "running": (
             data_directory,
+            pooling.pooler_absent,
             certificates,
             files,
             running,
@@ -254,7 +259,6 @@ ENGINE = Engine(
             roles,
             databases,
             lookup,
-            pooling.pooler_absent,
             pooling.pooler_running,
             pooling.pooler_plaintext_ended,
             pooling.pooler_retired,

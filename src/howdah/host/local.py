@@ -162,7 +162,7 @@ class LocalHost:
         names = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf")
         found: dict[str, FileSeen] = {name: seen for name in names if (seen := pooler.seen_file(layout.data / name)) is not None}
         pairs = {hop: pki.pairs(layout.tls(hop), hop, layout.ca_file) for hop in HOPS}
-        return Disk("ready" if postgres.data_ready(layout.data) else "absent", layout.root.exists(), found, pairs)
+        return Disk("ready" if postgres.data_ready(layout.data) else "absent", layout.root.exists(), layout.pool.exists(), found, pairs)
 
     def quick(self, want: Instance) -> Quick:
         """Look without logging in."""
@@ -324,6 +324,10 @@ class LocalHost:
     def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> None:
         """End a generation."""
         pooler.retire(self._pool_seat(want), number, drain_seconds=1.0 if drain else 0.0)
+
+    def remove_pooler(self, want: Instance) -> None:
+        """Take the pooler's keys and files away."""
+        files.remove(self.layout(want.id).pool)
 
     def resume_pooler(self, want: Instance, number: int) -> None:
         """Let a generation serve again."""
