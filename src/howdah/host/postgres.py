@@ -294,7 +294,7 @@ def _end_orphans(data: Path) -> list[Process]:
 
 
 def _clear_locks(seat: Seat) -> None:
-    """Remove what an earlier server left, after it was seen that no postgres works in the data directory: locks, and the name of its log."""
+    """Remove what an earlier server left, locks and the name of its log; it was seen that no postgres works in the data directory."""
     # PostgreSQL believes a lock file whose pid is alive under its user, be it a zombie or, after a reboot, any other server's child
     # (miscinit.c, CreateLockFile). Two servers on one directory are still kept apart by the shared memory segment's key.
     for path in (seat.layout.data / "postmaster.pid", Path(f"{seat.socket}.lock"), seat.layout.data / "current_logfiles"):
