@@ -106,9 +106,14 @@ def restarted(want: Instance, seen: Observed) -> Sequence[Step]:
     """No setting waits for a restart unless it was asked to wait, and no postmaster runs that was to be replaced."""
     if want.restart_of and seen.server.identity == want.restart_of:
         return (RestartServer(want, say("a restart was asked for")),)
-    waiting = sorted(name for name in unloaded(want, seen) if _waits_for_start(want, seen, name) and name not in want.deferred)
+    waiting = _awaiting(want, seen)
     names = ", ".join(waiting)
     return (RestartServer(want, say("a restart applies {names}", names=names)),) if waiting else ()
+
+
+def _awaiting(want: Instance, seen: Observed) -> list[str]:
+    """Return the settings that only a start can apply and that were not asked to wait for one."""
+    return sorted(name for name in unloaded(want, seen) if _waits_for_start(want, seen, name) and name not in want.deferred)
 
 
 def _waits_for_start(want: Instance, seen: Observed, name: str) -> bool:
@@ -148,7 +153,8 @@ def _not_loaded(want: Instance, seen: Observed, digest: str) -> Phrase | None:
     stale = sorted(name for name in unloaded(want, seen) if not _waits_for_start(want, seen, name))
     if stale:
         return say("PostgreSQL reports another value of {names}", names=", ".join(stale))
-    return pooling.wire_differs(want, seen, "direct")
+    # what no reload can bring (a new address) is looked at on the wire after the restart that comes next
+    return None if _awaiting(want, seen) else pooling.wire_differs(want, seen, "direct")
 
 
 def plaintext_ended(want: Instance, seen: Observed) -> Sequence[Step]:
