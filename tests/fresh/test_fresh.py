@@ -61,8 +61,13 @@ class Machine:
         """Run a shell script as `start` does and expect its exit code, within 10 min."""
         with self.start(script, person, isolated) as process:
             out, err = process.communicate(timeout=600)
-        assert process.returncode == code, f"{script}\nexit code {process.returncode}\n{out}\n{err}"
+        assert process.returncode == code, f"{script}\nexit code {process.returncode}\n{out}\n{err}\n{self.logs()}"
         return subprocess.CompletedProcess(script, code, out, err)
+
+    def logs(self) -> str:
+        """Return the ends of howdah's own logs, for a failure's sake."""
+        paths = [*self.root.glob("var/lib/howdah/log/*"), *self.root.glob("home/*/.local/share/howdah/log/*")]
+        return "\n".join(f"{path.name}:\n{path.read_text()[-3000:]}" for path in paths)
 
     def clone(self, person: str) -> None:
         self.run("git clone --quiet /srv/clone.bundle howdah", person)
@@ -121,6 +126,7 @@ def bootstrap(release: str, root: Path) -> None:
     settings = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout.splitlines()
     ours = [line for line in settings if re.match(r"Acquire::(http|https|Check)", line)]
     (root / "etc/apt/apt.conf.d/99this-machine").write_text("\n".join(ours) + "\n")
+    subprocess.run(["chroot", str(root), "apt-get", "clean"], check=True)
     for person in ("ada", "bob"):
         subprocess.run(["chroot", str(root), "useradd", "--create-home", "--user-group", person], check=True)
     (root / "etc/sudoers.d/ada").write_text("ada ALL=(ALL) NOPASSWD: ALL\n")
@@ -285,7 +291,12 @@ def test_an_environment_is_whole_or_not_there(machine: Machine) -> None:
 def test_an_installed_howdah_is_the_same_program(machine: Machine) -> None:
     machine.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends pipx python3-venv >/dev/null 2>&1")
     machine.clone("ada")
-    machine.run("PIPX_DEFAULT_PYTHON=/usr/bin/python3 pipx install --quiet . && git status --porcelain", "ada")
+    machine.run("pipx install --quiet .", "ada")
+    ours = machine.run("cd src && git ls-files howdah", "ada").stdout.split()
+    python = machine.run("sed -n '1s/^#!//p' ../.local/bin/howdah", "ada").stdout.strip()
+    place = machine.run(f"{python} -c 'import howdah; print(howdah.__path__[0])'", "ada").stdout.strip()
+    there = machine.run(f"cd {place}/.. && ls {' '.join(ours)}", "ada")
+    assert sorted(there.stdout.split()) == sorted(ours)
     for command in ("--version", "params catalog --version 15 --json", "extensions catalog --json"):
         installed = machine.run(f"/home/ada/.local/bin/howdah {command}", "ada").stdout
         assert installed
