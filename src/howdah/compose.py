@@ -19,6 +19,7 @@ from howdah.store.lease import lease
 from howdah.store.sqlite import open_store
 
 if TYPE_CHECKING:
+    from howdah.connect import Snippet, Target
     from howdah.verify import Report
 
 TRASH_SECONDS = 600.0
@@ -50,3 +51,10 @@ def verify(home: Path, name: str) -> Report:
 def make_spare(home: Path, major: int) -> None:
     """Make a spare data directory, where one is wanted."""
     local_host(home).make_spare(major)
+
+
+def snippet(client: str, target: Target) -> Snippet:
+    """Return what a client writes to reach a target."""
+    from howdah.connect import snippet as write
+
+    return write(client, target)

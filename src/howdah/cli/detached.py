@@ -27,4 +27,4 @@ def spare(request: Request, major: Major) -> None:
 def empty_trash(request: Request, after: After = 0.0) -> None:
     """Remove for good what has lain in the trash for long enough."""
     time.sleep(min(max(after, 0.0), _LONGEST_SECONDS))
-    request.service.empty_trash()
+    request.service.clear_trash()

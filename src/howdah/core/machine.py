@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from howdah.core.instance import Hop, Instance
+from howdah.core.layout import Layout
 from howdah.core.remember import Trashed
 from howdah.core.steps import Host
 from howdah.secret import Secret
@@ -35,6 +36,10 @@ class Machine(Host, Protocol):
 
     def port_holder(self, addresses: Sequence[str], port: int) -> str | None:
         """Return None where a plain bind succeeds on each address and the wildcard, else who or what holds the port."""
+        ...
+
+    def check_home(self, layout: Layout) -> None:
+        """Refuse a home in which servers could not live: a socket path too long, a directory that their users may not pass through."""
         ...
 
     def majors(self) -> Mapping[int, str]:

@@ -144,11 +144,11 @@ def with_parameters(
             after[name] = value
     changes = tuple(_change(want, name, want.parameters.get(name), after.get(name)) for name in _changed(want.parameters, after))
     costly = {change.name for change in changes if change.how == "restart"}
-    waiting = {*want.deferred, *costly} if not restart else {*want.deferred} - costly
-    if not changes and (restart is False or not set(want.deferred) & fresh.keys()):
+    released = restart and bool(costly or set(want.deferred) & fresh.keys())
+    if not changes and not released:
         return want, ()
-    released = waiting - fresh.keys() if restart else waiting
-    wished = want.next(parameters=after, deferred=tuple(sorted(released)))
+    waiting = () if released else tuple(sorted({*want.deferred, *(() if restart else costly)}))
+    wished = want.next(parameters=after, deferred=waiting)
     budget.check(wished, facts)
     return wished, changes
 

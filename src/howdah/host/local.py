@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import secrets
+import stat
 import string
 import sys
 import time
@@ -26,8 +27,8 @@ from howdah.core.layout import Layout
 from howdah.core.machine import LogSource, Quick
 from howdah.core.observed import Disk, Facts, FileSeen, Inside, Looks, Observed, Server, Wire
 from howdah.core.remember import Trashed
-from howdah.core.steps import WantedFile
-from howdah.errors import Failed, NotFound, Unavailable
+from howdah.core.steps import Refused, WantedFile
+from howdah.errors import Failed, NotFound, Unavailable, Unsupported
 from howdah.host import (
     addresses,
     admin,
@@ -114,6 +115,18 @@ class LocalHost:
     def majors(self) -> Mapping[int, str]:
         """Return the installed servers."""
         return {major: postgres.server_version(bindir) for major, bindir in postgres.majors().items()}
+
+    def check_home(self, layout: Layout) -> None:
+        """Refuse a home in which the servers' users could not live."""
+        layout.check()
+        if not self._root:
+            return
+        files.make_parents(self.home)
+        for step in (self.home, *self.home.parents):
+            if not step.stat().st_mode & stat.S_IXOTH:
+                hint = say("set HOWDAH_HOME to a directory that others may pass through, or: chmod o+x {step}", step=step)
+                message = say("cannot use {home}: user {user} may not pass through {step}", home=self.home, user=SERVER_USER, step=step)
+                raise Unsupported("home_closed", message, hint)
 
     def layout(self, instance_id: str) -> Layout:
         """Return where an instance lies."""
@@ -205,8 +218,17 @@ class LocalHost:
             files.put(seat.layout.data / file.name, file.text, file.mode, self._server_account)
 
     def start_server(self, want: Instance) -> None:
-        """Start PostgreSQL."""
-        postgres.start(self.seat(want))
+        """Start PostgreSQL; a port that another process has is named, and refuses the wish that asks for it."""
+        try:
+            postgres.start(self.seat(want))
+        except Refused:
+            raise
+        except Failed as failed:
+            holder = self.port_holder(want.direct.listen, want.port)
+            if holder is None:
+                raise
+            message = say("cannot start PostgreSQL on port {port}: {holder} has it", port=want.port, holder=holder)
+            raise Refused("port_taken", message, say("choose another with --port, or end that process")) from failed
 
     def stop_server(self, want: Instance) -> None:
         """Stop PostgreSQL."""
@@ -222,7 +244,7 @@ class LocalHost:
         held = self._hold(want) if answers else []
         try:
             postgres.stop(seat)
-            postgres.start(seat)
+            self.start_server(want)
         finally:
             for directory in held:
                 admin.resume(directory)

@@ -1,0 +1,112 @@
+"""How an instance comes into the world: which version, which ports, whether it is the same wish again, and its first password."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from howdah.catalog import parameters
+from howdah.core import wishes
+from howdah.core.instance import Instance, check_port
+from howdah.core.operation import Operation
+from howdah.core.wishes import Creation
+from howdah.errors import Conflict, NotFound, Unavailable
+from howdah.phrase import say
+from howdah.secret import Secret
+from howdah.service.caller import Caller, Question
+from howdah.service.work import Work
+
+FIRST_PORT = 5432
+FIRST_POOLED_PORT = 6432
+
+
+@dataclass(frozen=True)
+class Births(Work):
+    """The first verb, and what it needs."""
+
+    def known(self, name: str) -> Instance | None:
+        try:
+            return self.store.find(name)
+        except NotFound:
+            return None
+
+    def same_wish(self, request: Creation, want: Instance) -> None:
+        if other := wishes.differs(request, want):
+            hint = say("howdah show {name} tells what it is; choose another name, or change it", name=want.name)
+            raise Conflict("name_taken", say("cannot create {name}: it is there with another {other}", name=want.name, other=other), hint)
+
+    def begin(self, request: Creation, caller: Caller, password: Secret | None) -> tuple[Instance, Operation, tuple[str, Secret] | None]:
+        facts, major = self.host.facts(), self._major(request.version)
+        identity = self.store.new_id()
+        self.host.check_home(self.layout(identity))
+        self.ask_if_open(request.allow, caller)
+        listen = request.listen or ("127.0.0.1",)
+        asked = request.extensions.get("pooler", {}).get("listen_port")
+        port = self.port(listen, FIRST_PORT, request.port)
+        pooled = self.port(listen, FIRST_POOLED_PORT, int(asked) if asked else None) if "pooler" in request.extensions else None
+        if pooled == port:
+            raise Conflict("port_taken", say("cannot use port {port} for both PostgreSQL and the pooler", port=port))
+        want = wishes.born(request, facts, identity, major, port, pooled)
+        made = None
+        if request.user is not None and request.database is not None:
+            secret = password or self.host.make_password()
+            verifier = self.host.verifier(request.user, secret)
+            users = wishes.with_user(want, request.user, verifier, (request.database,), shown_once=password is not None).users
+            want = replace(want, users=users)
+            if password is None:
+                made = (request.user, secret)
+                self.host.keep_password(want, *made)
+        return want, self.store.accept(want, "create", caller.actor, {"request": caller.words}), made
+
+    def _major(self, asked: int | None) -> int:
+        here = self.host.majors()
+        if asked is not None:
+            parameters.catalog(asked)
+        fit = sorted(major for major in here if major in parameters.MAJORS)
+        if asked is None and fit:
+            return fit[-1]
+        if asked in fit:
+            return int(asked or 0)
+        wanted = f"postgresql-{asked}" if asked else "postgresql"
+        hint = say("install it: sudo apt-get install {package}, or run `howdah quickstart`", package=wanted)
+        raise Unavailable("no_postgresql", say("cannot find PostgreSQL {version} on this machine", version=asked or ""), hint)
+
+    def port(self, addresses: Sequence[str], first: int, asked: int | None) -> int:
+        """Return the asked port where it is free, else refuse it; or the first free one."""
+        taken = self.store.ports()
+        if asked is not None:
+            holder = taken.get(check_port(asked)) or self.host.port_holder(addresses, asked)
+            if holder is not None:
+                hint = say("leave the port out and a free one is found")
+                raise Conflict("port_taken", say("cannot use port {port}: {holder} has it", port=asked, holder=holder), hint)
+            return asked
+        free = (port for port in range(first, 65536) if port not in taken and self.host.port_holder(addresses, port) is None)
+        found = next(free, None)
+        if found is None:
+            raise Unavailable("no_port", say("cannot find a free port from {first} on", first=first))
+        return found
+
+    def ask_if_open(self, allow: Sequence[str], caller: Caller) -> None:
+        everyone = [network for network in allow if network.endswith("/0")]
+        if everyone:
+            caller.confirm(
+                Question(say("{networks} admits every address there is; passwords are then the only wall", networks=", ".join(everyone)))
+            )
+
+    def clear_trash(self) -> bool:
+        """Remove for good what has lain in the trash for long enough; tell whether anything is left to come due."""
+        for entry in self.store.trashed():
+            if time.time() - entry.at < self.trash_seconds:
+                continue
+            with contextlib.suppress(Conflict), self.lease(entry.instance.id, "emptying the trash", 5.0, lambda _: None):
+                self.host.purge_trash(entry)
+                self.store.forget(entry.instance.id)
+        return bool(self.store.trashed())
+
+    def trash_later(self) -> None:
+        """Let a detached process remove what is due in the trash: a large data directory takes its time."""
+        due = [entry for entry in self.store.trashed() if time.time() - entry.at >= self.trash_seconds]
+        if due:
+            self.host.empty_later(0)

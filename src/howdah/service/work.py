@@ -1,0 +1,84 @@
+"""How a wish comes true: accepted in one transaction, made so under the instance's lease, or left to a detached pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from howdah.core.instance import Instance
+from howdah.core.layout import Layout
+from howdah.core.machine import Machine
+from howdah.core.observed import Session
+from howdah.core.operation import Operation
+from howdah.core.remember import Store
+from howdah.core.steps import Step
+from howdah.phrase import Phrase, say
+from howdah.reconciler import Reconciler
+from howdah.service.caller import Caller, Done, Lease, Question, waits
+
+
+@dataclass(frozen=True)
+class Work:
+    """One store, one machine, and the loop between them."""
+
+    store: Store
+    host: Machine
+    reconciler: Reconciler
+    lease: Lease
+    layout: Callable[[str], Layout]
+    trash_seconds: float = 600.0
+
+    def wish(
+        self,
+        name: str,
+        verb: str,
+        caller: Caller,
+        change: Callable[[Instance], Instance],
+        finish: Callable[[Instance], None] | None = None,
+    ) -> Done:
+        """Accept a wish under the lease and make it so; where nothing changes, still see that it is so."""
+        want = self.store.find(name)
+        with self.lease(want.id, caller.words, caller.patience, waits(caller)):
+            current = self.store.find_id(want.id)
+            wished = change(current)
+            if wished is current:
+                return Done(current, notes=(say("nothing to change: it is so already"),))
+            operation = self.store.accept(wished, verb, caller.actor, {"request": caller.words})
+            if not caller.wait:
+                self.host.carry_on(wished)
+                return Done(wished, operation)
+            finished = self.converge(wished, operation, caller)
+            if finish is not None:
+                finish(wished)
+        return Done(self.store.find_id(wished.id), finished)
+
+    def carry_out(self, want: Instance, operation: Operation, caller: Caller) -> Done:
+        """Make an accepted wish so, or leave it to a detached pass."""
+        if not caller.wait:
+            self.host.carry_on(want)
+            return Done(want, operation)
+        with self.lease(want.id, caller.words, caller.patience, waits(caller)):
+            finished = self.converge(want, operation, caller)
+        return Done(self.store.find_id(want.id), finished)
+
+    def converge(self, want: Instance, operation: Operation, caller: Caller) -> Operation:
+        def on_step(step: Step) -> None:
+            caller.tell(step.why)
+
+        try:
+            return self.reconciler.converge(operation, on_step)
+        except KeyboardInterrupt:
+            self.host.carry_on(want)
+            raise
+
+    def sessions(self, want: Instance) -> tuple[Session, ...]:
+        seen = self.host.observe(want)
+        return (*seen.server.sessions, *(session for each in seen.pooler for session in each.clients))
+
+    def ask_to_end(self, sessions: Sequence[Session], text: Phrase, caller: Caller) -> None:
+        if sessions:
+            caller.confirm(Question(text, tuple(sessions)))
+
+    def ask_about_restart(self, want: Instance, caller: Caller, text: Phrase) -> None:
+        """Ask where a restart would end direct sessions."""
+        self.ask_to_end(self.host.observe(want).server.sessions, text, caller)
