@@ -40,14 +40,14 @@ def test_a_child_has_its_own_session_and_nothing_of_ours(tmp_path: Path, monkeyp
     monkeypatch.setenv("PGPASSWORD", "secret")
     read, write = os.pipe()
     os.set_inheritable(write, True)
-    text = ended_text(
-        "env; ls /proc/$$/fd | tr '\\n' ' '; echo; umask; cut -d' ' -f6 /proc/$$/stat; echo $$; pwd", tmp_path / "out", cwd=tmp_path
-    )
+    script = "env; echo --; ls /proc/$$/fd; echo --; umask; cut -d' ' -f6 /proc/$$/stat; echo $$; pwd"
+    text = ended_text(script, tmp_path / "out", cwd=tmp_path)
     os.close(read)
     os.close(write)
-    environment, (descriptors, umask, session, pid, where) = text.splitlines()[:-5], text.splitlines()[-5:]
+    environment, descriptors, rest = (part.split("\n") for part in text.strip().split("\n--\n"))
+    umask, session, pid, where = rest
     assert not [line for line in environment if line.startswith("PG")]
-    assert descriptors.split() == ["0", "1", "2"]
+    assert descriptors == ["0", "1", "2"]
     assert int(umask, 8) == 0o077
     assert session == pid
     assert where == str(tmp_path)
@@ -82,9 +82,9 @@ def test_root_starts_it_as_another_account_for_good(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may")
 def test_an_ordinary_user_cannot_start_it_as_another() -> None:
-    nobody = process.account("nobody")
+    root = process.account("root")
     with pytest.raises(Unsupported, match="only root"):
-        process.spawn(["/bin/true"], account=nobody)
+        process.spawn(["/bin/true"], account=root)
 
 
 def test_a_program_that_is_not_there_is_named() -> None:

@@ -34,6 +34,7 @@ from howdah.phrase import Phrase, say
 SIGQUIT_SINCE = (1, 23)
 STATE_SINCE = (1, 19)
 FLOCK = "@hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+COMPLAINT = re.compile(r".*? \[(?P<pid>\d+)\] (?:ERROR|FATAL) (?P<words>.*)")
 NOT_RUNNING = say("it is not running")
 
 
@@ -195,11 +196,12 @@ def _await_console(directory: Path, path: Path, seconds: float) -> str | None:
 
 
 def _last_words(directory: Path) -> str:
-    """Return the line by which a log explains an end: the last complaint of PgBouncer, else the last line of the keeper."""
-    log = (*process.tail(directory / "keeper.log"), *process.tail(directory / "log"))
-    complaints = [line for line in log if re.search(r"\b(ERROR|FATAL)\b", line)]
-    lines = complaints or process.tail(directory / "keeper.log") or ("it left no log",)
-    return re.sub(r"^[-\d]+ [\d:.]+ (\S+ )?\[\d+\] ", "", lines[-1])
+    """Return the line by which the logs explain an end: the first complaint of the last PgBouncer, else the last line of the keeper."""
+    told = process.tail(directory / "keeper.log")
+    found = [each for line in (*told, *process.tail(directory / "log")) if (each := COMPLAINT.match(line))]
+    if found:
+        return next(each["words"] for each in found if each["pid"] == found[-1]["pid"])
+    return told[-1].partition("] ")[2] if told else "it left no log"
 
 
 def take_over(directory: Path, *, seconds: float = 5) -> bool:
@@ -318,6 +320,8 @@ def stop_generation(directory: Path, *, seconds: float = 3) -> bool:
         for each in keepers or found:
             process.send(each, signal.SIGCONT)  # one that was stopped would hear nothing else
             clean &= process.stop(each, signal.SIGTERM if keepers else end_signal(number), seconds)
+    if not directory.is_dir():
+        return clean
     for left in (*directory.glob(".s.PGSQL.*"), directory / "pid", directory / "lock"):
         files.unlink(left)
     return clean

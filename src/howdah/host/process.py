@@ -215,11 +215,20 @@ def _link(pid: int, name: str) -> Path | None:
 
 def cmdline(pid: int) -> tuple[str, ...]:
     """Return the arguments of a process, empty when it is gone or a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return ()
+    text = _arguments(pid)
+    deadline = time.monotonic() + 0.1
+    # For an instant in the middle of execve() a living process shows none.
+    while not text and identify(pid) is not None and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        text = _arguments(pid)
     return tuple(os.fsdecode(part) for part in text.split(b"\0")[:-1])
+
+
+def _arguments(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def in_directory(directory: Path) -> Iterator[Process]:

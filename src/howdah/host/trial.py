@@ -90,7 +90,8 @@ def _running(program: Binary, path: Path, account: Account | None) -> Iterator[i
         port = int(clients.getsockname()[1])
         if account is not None and os.geteuid() == 0:
             os.chown(path, account.uid, account.gid, follow_symlinks=False)
-        command: list[str | Path] = ["/bin/sh", "-c", HAND_OVER, "sh", program.path, "-q", "pgbouncer.ini"]
+        # Not -q: the line that is bad may stand before the one that names the log file.
+        command: list[str | Path] = ["/bin/sh", "-c", HAND_OVER, "sh", program.path, "pgbouncer.ini"]
         started = process.spawn(
             command, account=account, cwd=path.parent, stdin=admin.fileno(), stdout=clients.fileno(), stderr=path.parent / "stderr"
         )
@@ -123,4 +124,4 @@ def _complaint(directory: Path) -> Phrase | None:
 
 
 def _log(directory: Path) -> tuple[str, ...]:
-    return process.tail(directory / "stderr", 50) + process.tail(directory / "log", 50)
+    return process.tail(directory / "stderr", 50)
