@@ -112,8 +112,9 @@ def restarted(want: Instance, seen: Observed) -> Sequence[Step]:
 
 
 def _awaiting(want: Instance, seen: Observed) -> list[str]:
-    """Return the settings that only a start can apply and that were not asked to wait for one."""
-    return sorted(name for name in unloaded(want, seen) if _waits_for_start(want, seen, name) and name not in want.deferred)
+    """Return the settings that only a start can apply and that were not asked to wait for one; what left the file is among them."""
+    waiting = {name for name in unloaded(want, seen) if _waits_for_start(want, seen, name)}
+    return sorted((waiting | seen.server.pending) - {*want.deferred})
 
 
 def _waits_for_start(want: Instance, seen: Observed, name: str) -> bool:

@@ -23,7 +23,8 @@ _NOW: Final = "SELECT extract(epoch FROM clock_timestamp()), pg_reload_conf()"
 _LOADED: Final = """
 SELECT current_setting('howdah.digest', true), extract(epoch FROM pg_conf_load_time()),
     ARRAY(SELECT coalesce(f.name || ': ', '') || f.error FROM pg_file_settings f LEFT JOIN pg_settings s USING (name)
-          WHERE f.error IS NOT NULL AND NOT (s.context = 'postmaster' AND f.error = 'setting could not be applied'))
+          WHERE f.error IS NOT NULL AND NOT (s.context = 'postmaster' AND f.error = 'setting could not be applied')
+          AND NOT (f.name IS NULL AND f.error ~ '^parameter ".*" cannot be changed without restarting the server$'))
     || ARRAY(SELECT 'pg_hba.conf line ' || line_number || ': ' || error FROM pg_hba_file_rules WHERE error IS NOT NULL)
 """
 _ROUTINE: Final = ("received SIGHUP", "parameter ", "checkpoint ", "configuration file ")

@@ -62,6 +62,7 @@ SELECT json_build_object(
 """
 _PASSES: Final = re.compile("is starting up|is shutting down|in recovery mode|not yet accepting")
 _FULL: Final = re.compile("connection slots|too many clients")
+_TAKEN_OUT: Final = re.compile(r'parameter ".*" cannot be changed without restarting the server')
 _IDENT: Final = "SELECT line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL"  # 15 and later
 _MADE: Final = "SELECT oid, mark FROM howdah_made.role UNION ALL SELECT oid, 'made' FROM howdah_made.database"
 
@@ -137,8 +138,11 @@ def _values(settings: Sequence[tuple[Any, ...]], file: Sequence[Sequence[Any]]) 
 
 
 def _counts(name: str | None, error: str | None, restart_only: set[str]) -> bool:
-    # A changed restart-only setting is reported as an error, too: "setting could not be applied" (tried with 15)
-    return error is not None and not (name in restart_only and error == "setting could not be applied")
+    # A restart-only setting that was changed is reported as an error, too: "setting could not be applied"; one that was taken out of the
+    # file without its name (tried with 15)
+    if error is None or (name is None and _TAKEN_OUT.fullmatch(error)):
+        return False
+    return not (name in restart_only and error == "setting could not be applied")
 
 
 def _role(row: Sequence[Any], marks: Mapping[int, str]) -> Role:
