@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,25 @@ def say(template: str, /, **values: object) -> Phrase:
     'cannot set max_connections=lots: expected an integer'
     """
     return Phrase(template, values)
+
+
+def to_record(phrase: Phrase) -> dict[str, Any]:
+    """Return a phrase as plain JSON values, so that a reader of any language can be told it later."""
+    return {"template": phrase.template, "values": {key: _plain(value) for key, value in phrase.values.items()}}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Phrase):
+        return to_record(value)
+    return value if isinstance(value, int | float) else str(value)
+
+
+def from_record(record: Mapping[str, Any]) -> Phrase:
+    """Return the phrase that `to_record` wrote.
+
+    >>> phrase = say("cannot find {what}", what=say("instance {name}", name="shop"))
+    >>> from_record(to_record(phrase)) == phrase
+    True
+    """
+    values = {key: from_record(v) if isinstance(v, dict) else v for key, v in record["values"].items()}
+    return Phrase(record["template"], values)

@@ -71,7 +71,7 @@ class Reconciler:
         start = time.monotonic()
         step.apply(self.host)
         took = round((time.monotonic() - start) * 1000, 1)
-        return self.store.tell(operation, Line(type(step).__name__, str(step.why), took))
+        return self.store.tell(operation, Line(type(step).__name__, step.what, step.why, took))
 
     def _settle(self, want: Instance, operation: Operation) -> None:
         if want.state == "running" and (not want.settled or want.restart_of or want.end_plaintext):

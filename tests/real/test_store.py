@@ -158,7 +158,7 @@ def test_an_operation_tells_its_story(store: SqliteStore) -> None:
     want = made(store)
     operation = store.last(want.id)
     assert operation is not None and operation.outcome == "waiting" and operation.asked == {"name": "shop"}
-    operation = store.tell(store.begin(operation), Line("start_server", "it is wanted running", 30.5))
+    operation = store.tell(store.begin(operation), Line("StartServer", say("start PostgreSQL"), say("it is wanted running"), 30.5))
     assert store.last(want.id) == operation and operation.outcome == "running"
     refusal = Failed("no_start", say("cannot start {name}", name="shop"), say("look at the log"))
     finished = store.finish(operation, "failed", refusal_record(refusal))

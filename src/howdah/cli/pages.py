@@ -11,7 +11,7 @@ from howdah.cli import shapes
 from howdah.cli.screen import Screen, Text
 from howdah.core.endpoint import Endpoint, endpoints
 from howdah.core.instance import Hop, Instance
-from howdah.core.operation import Operation
+from howdah.core.operation import Line, Operation
 from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
 from howdah.service import Done, Seen
@@ -222,6 +222,11 @@ def took(done: Done) -> Text:
     return milliseconds(shapes.milliseconds(done.operation)) if done.operation is not None else "-"
 
 
+def steps(screen: Screen, story: Sequence[Line]) -> list[str]:
+    """Return one line for each act: how long it took, what it was, and why."""
+    return table([(f"{step.milliseconds:.0f} ms".rjust(9), screen.text(step.headline)) for step in story])
+
+
 def story(screen: Screen, operations: Sequence[Operation]) -> Iterator[str]:
     """Return the operations, newest first, with the steps of each."""
     for each in operations:
@@ -229,7 +234,9 @@ def story(screen: Screen, operations: Sequence[Operation]) -> Iterator[str]:
         when = datetime.fromtimestamp(each.started).strftime("%Y-%m-%d %H:%M:%S") if each.started else "-"
         took = screen.text(milliseconds(shapes.milliseconds(each)))
         yield f"{when}  {screen.paint(each.verb, 'bold')}  {outcome}  {took}  {each.actor}"
-        yield from (f"    {line}" for line in table([(f"{step.milliseconds:.0f} ms".rjust(9), step.why) for step in each.story]))
+        yield from (
+            f"    {line}" for line in table([(f"{step.milliseconds:.0f} ms".rjust(9), screen.text(step.headline)) for step in each.story])
+        )
         if each.error:
             hint = f"; {each.error['hint']}" if each.error.get("hint") else ""
             yield screen.paint(f"    {each.error.get('message', '')}", "red") + hint

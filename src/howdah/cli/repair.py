@@ -57,4 +57,4 @@ def _lines(request: Request, done: Done) -> Iterator[Text]:
         return
     yield say("{name}: put right in {duration}", name=name, duration=pages.took(done))
     for step in steps:
-        yield f"  {request.screen.text(pages.milliseconds(step.milliseconds)):>8}  {step.why}"
+        yield f"  {request.screen.text(pages.milliseconds(step.milliseconds)):>8}  {request.screen.text(step.headline)}"

@@ -14,7 +14,7 @@ from howdah.catalog.extensions import Extension, Setting
 from howdah.catalog.parameters import Parameter
 from howdah.core.endpoint import Endpoint, endpoints
 from howdah.core.instance import Database, Hop, Instance, User
-from howdah.core.operation import Operation
+from howdah.core.operation import Line, Operation
 from howdah.core.remember import Trashed
 from howdah.core.wishes import Change
 from howdah.phrase import Phrase
@@ -112,6 +112,10 @@ def members(seen: Seen) -> list[Shape]:
     return [{"name": f"{seen.instance.id}-1", "role": "primary", "status": state}]
 
 
+def _step(line: Line) -> Shape:
+    return {"step": line.step, "what": str(line.what), "why": str(line.why), "milliseconds": line.milliseconds}
+
+
 def operation(done: Operation) -> Shape:
     """Return the story of one operation."""
     return {
@@ -124,7 +128,9 @@ def operation(done: Operation) -> Shape:
         "finished": moment(done.finished),
         "milliseconds": milliseconds(done),
         "request": str(done.asked.get("request", "")) or None,
-        "steps": [{"step": each.step, "why": each.why, "milliseconds": each.milliseconds} for each in done.story],
+        "steps": [
+            {"step": each.step, "what": str(each.what), "why": str(each.why), "milliseconds": each.milliseconds} for each in done.story
+        ],
         "error": dict(done.error) or None,
     }
 
@@ -249,6 +255,38 @@ def snippet(found: Snippet) -> Shape:
         "files": dict(found.files),
         "needs": list(found.needs),
         "notes": [str(note) for note in found.notes],
+    }
+
+
+class Diagnosis(Protocol):
+    """What `doctor` found of one thing."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def title(self) -> Phrase: ...
+    @property
+    def result(self) -> str: ...
+    @property
+    def evidence(self) -> Phrase: ...
+    @property
+    def fix(self) -> Phrase | None: ...
+
+
+def diagnosis(found: Sequence[Diagnosis]) -> Shape:
+    """Return what `doctor` found, and whether the machine is fit."""
+    return {
+        "fit": all(each.result != "fail" for each in found),
+        "checks": [
+            {
+                "id": each.id,
+                "title": str(each.title),
+                "result": each.result,
+                "evidence": str(each.evidence),
+                "fix": _english(each.fix),
+            }
+            for each in found
+        ],
     }
 
 

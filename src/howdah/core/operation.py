@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from howdah.phrase import Phrase, say
+
 Outcome = Literal["waiting", "running", "done", "failed", "withdrawn"]
 Status = Literal["creating", "running", "updating", "stopped", "down", "error", "deleting"]
 
@@ -14,9 +16,20 @@ Status = Literal["creating", "running", "updating", "stopped", "down", "error", 
 class Line:
     """One act within an operation: what was done, why, and how long it took (milliseconds)."""
 
-    step: str
-    why: str
+    step: str  # the step's stable name
+    what: Phrase
+    why: Phrase
     milliseconds: float
+
+    @property
+    def headline(self) -> Phrase:
+        """What was done and why, in one line."""
+        return headline(self.what, self.why)
+
+
+def headline(what: Phrase, why: Phrase) -> Phrase:
+    """Return an act and its reason as one sentence."""
+    return say("{what}: {why}", what=what, why=why)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.observed import Facts, Observed
 from howdah.errors import Failed
-from howdah.phrase import Phrase
+from howdah.phrase import Phrase, say
 
 
 class Refused(Failed):
@@ -65,6 +65,7 @@ class Host(Protocol):
 class Step:
     """One act toward the wanted instance, and why it is due."""
 
+    what: ClassVar[Phrase] = say("act")
     want: Instance
     why: Phrase
 
@@ -76,6 +77,8 @@ class Step:
 class TakeData(Step):
     """Make the data directory: claim a spare, or initialise one."""
 
+    what = say("make the data directory")
+
     def apply(self, host: Host) -> None:
         host.take_data(self.want)
 
@@ -83,6 +86,8 @@ class TakeData(Step):
 @dataclass(frozen=True)
 class IssueCertificate(Step):
     """Issue a certificate for one hop."""
+
+    what = say("issue a certificate")
 
     hop: Hop
 
@@ -94,6 +99,8 @@ class IssueCertificate(Step):
 class WriteServerFiles(Step):
     """Check PostgreSQL's files with PostgreSQL itself, then put them in place."""
 
+    what = say("check and write PostgreSQL's files")
+
     files: tuple[WantedFile, ...]
 
     def apply(self, host: Host) -> None:
@@ -103,12 +110,16 @@ class WriteServerFiles(Step):
 class StartServer(Step):
     """Start PostgreSQL."""
 
+    what = say("start PostgreSQL")
+
     def apply(self, host: Host) -> None:
         host.start_server(self.want)
 
 
 class RestartServer(Step):
     """Restart PostgreSQL behind a paused pooler."""
+
+    what = say("restart PostgreSQL")
 
     def apply(self, host: Host) -> None:
         host.restart_server(self.want)
@@ -117,6 +128,8 @@ class RestartServer(Step):
 class StopServer(Step):
     """Stop PostgreSQL."""
 
+    what = say("stop PostgreSQL")
+
     def apply(self, host: Host) -> None:
         host.stop_server(self.want)
 
@@ -124,6 +137,8 @@ class StopServer(Step):
 @dataclass(frozen=True)
 class ReloadServer(Step):
     """Make PostgreSQL load its files; done when it reports their digest."""
+
+    what = say("reload PostgreSQL")
 
     digest: str
 
@@ -134,6 +149,8 @@ class ReloadServer(Step):
 class SetServiceRoles(Step):
     """Make Howdah's own roles what they must be."""
 
+    what = say("set Howdah's own roles")
+
     def apply(self, host: Host) -> None:
         host.set_service_roles(self.want)
 
@@ -141,6 +158,8 @@ class SetServiceRoles(Step):
 @dataclass(frozen=True)
 class SetUser(Step):
     """Make a user's role, or give it its wanted password."""
+
+    what = say("set a user")
 
     user: User
 
@@ -152,6 +171,8 @@ class SetUser(Step):
 class DropUser(Step):
     """Drop a role that Howdah made and nobody wants."""
 
+    what = say("drop a user")
+
     name: str
 
     def apply(self, host: Host) -> None:
@@ -161,6 +182,8 @@ class DropUser(Step):
 @dataclass(frozen=True)
 class CreateDatabase(Step):
     """Create a database."""
+
+    what = say("create a database")
 
     database: Database
 
@@ -172,6 +195,8 @@ class CreateDatabase(Step):
 class DropDatabase(Step):
     """Drop a database that Howdah made and nobody wants."""
 
+    what = say("drop a database")
+
     name: str
 
     def apply(self, host: Host) -> None:
@@ -181,6 +206,8 @@ class DropDatabase(Step):
 @dataclass(frozen=True)
 class SetAccess(Step):
     """Give the granted users every right in a database, and take it from those no longer granted."""
+
+    what = say("set who has access")
 
     database: str
 
@@ -192,6 +219,8 @@ class SetAccess(Step):
 class InstallLookup(Step):
     """Put the pooler's lookup function into databases."""
 
+    what = say("install the pooler's lookup")
+
     databases: tuple[str, ...]
 
     def apply(self, host: Host) -> None:
@@ -202,6 +231,8 @@ class InstallLookup(Step):
 class RemoveLookup(Step):
     """Take the pooler's lookup function and schema away."""
 
+    what = say("remove the pooler's lookup")
+
     databases: tuple[str, ...]
 
     def apply(self, host: Host) -> None:
@@ -211,6 +242,8 @@ class RemoveLookup(Step):
 @dataclass(frozen=True)
 class CreateExtension(Step):
     """Create a SQL extension in a database."""
+
+    what = say("create an extension")
 
     database: str
     name: str
@@ -223,6 +256,8 @@ class CreateExtension(Step):
 class DropExtension(Step):
     """Drop a SQL extension from a database."""
 
+    what = say("drop an extension")
+
     database: str
     name: str
 
@@ -233,6 +268,8 @@ class DropExtension(Step):
 @dataclass(frozen=True)
 class StartPooler(Step):
     """Try the files beside, then start a generation of the pooler; new logins come to it."""
+
+    what = say("try and start PgBouncer")
 
     number: int
     files: tuple[WantedFile, ...]
@@ -245,6 +282,8 @@ class StartPooler(Step):
 class ChangePooler(Step):
     """Try new files beside the live pooler, put them in place, reload, and prove it; on a mismatch the old ones return."""
 
+    what = say("try, change and reload PgBouncer")
+
     number: int
     files: tuple[WantedFile, ...]
 
@@ -256,6 +295,8 @@ class ChangePooler(Step):
 class ReloadPooler(Step):
     """Make a generation load the file that lies there."""
 
+    what = say("reload PgBouncer")
+
     number: int
 
     def apply(self, host: Host) -> None:
@@ -265,6 +306,8 @@ class ReloadPooler(Step):
 @dataclass(frozen=True)
 class RetirePooler(Step):
     """Drain a generation of the pooler, end it and take its directory away."""
+
+    what = say("end PgBouncer")
 
     number: int
     drain: bool = True
@@ -276,6 +319,8 @@ class RetirePooler(Step):
 class RemovePooler(Step):
     """Take the pooler's keys and files away."""
 
+    what = say("remove the pooler's keys and files")
+
     def apply(self, host: Host) -> None:
         host.remove_pooler(self.want)
 
@@ -283,6 +328,8 @@ class RemovePooler(Step):
 @dataclass(frozen=True)
 class ResumePooler(Step):
     """Let a paused or disabled generation serve again."""
+
+    what = say("resume PgBouncer")
 
     number: int
 
@@ -294,6 +341,8 @@ class ResumePooler(Step):
 class EndPlaintext(Step):
     """End sessions that were opened in plaintext before TLS was required."""
 
+    what = say("end sessions in plaintext")
+
     hop: Hop
 
     def apply(self, host: Host) -> None:
@@ -302,6 +351,8 @@ class EndPlaintext(Step):
 
 class MoveToTrash(Step):
     """Destroy keys, passfile and certificates; move the data directory to the trash."""
+
+    what = say("move the data to the trash")
 
     def apply(self, host: Host) -> None:
         host.move_to_trash(self.want)

@@ -400,6 +400,7 @@ class LocalHost:
         """Make a spare data directory, where one is wanted."""
         bindir = postgres.majors().get(major)
         if bindir is not None:
+            os.nice(10)  # it is for later: whoever works now comes first
             gid = self._pooler_account.gid if self._pooler_account is not None else None
             spares.make_spare(self.home, major, bindir, self._server_account, gid)
 

@@ -9,7 +9,7 @@ from howdah.core.instance import Instance
 from howdah.core.layout import Layout
 from howdah.core.machine import Machine
 from howdah.core.observed import Session
-from howdah.core.operation import Operation
+from howdah.core.operation import Operation, headline
 from howdah.core.remember import Store
 from howdah.core.steps import Step
 from howdah.phrase import Phrase, say
@@ -63,7 +63,7 @@ class Work:
 
     def converge(self, want: Instance, operation: Operation, caller: Caller) -> Operation:
         def on_step(step: Step) -> None:
-            caller.tell(step.why)
+            caller.tell(headline(step.what, step.why))
 
         try:
             return self.reconciler.converge(operation, on_step)

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.remember import Trashed
 from howdah.errors import Conflict, NotFound
 from howdah.phrase import Phrase, say
+from howdah.phrase import from_record as phrase_of
+from howdah.phrase import to_record as phrase_record
 from howdah.store.file import MEMORY, File, prepare
 from howdah.store.schema import MIGRATIONS
 
@@ -271,7 +273,7 @@ class SqliteStore:
         return Operation(number, instance.id, instance.generation, verb, actor, dict(asked), "waiting", started)
 
     def _save(self, operation: Operation) -> Operation:
-        story = json.dumps([asdict(line) for line in operation.story])
+        story = json.dumps([_line_record(line) for line in operation.story])
         with self._file.writing():
             self._file.run(
                 "UPDATE operation SET outcome = ?, started = ?, finished = ?, story = ?, error = ? WHERE id = ?",
@@ -312,9 +314,17 @@ def _written(want: Instance) -> str:
     return json.dumps(to_record(want), sort_keys=True)
 
 
+def _line_record(line: Line) -> dict[str, Any]:
+    return {"step": line.step, "what": phrase_record(line.what), "why": phrase_record(line.why), "milliseconds": line.milliseconds}
+
+
+def _line(record: Mapping[str, Any]) -> Line:
+    return Line(record["step"], phrase_of(record["what"]), phrase_of(record["why"]), record["milliseconds"])
+
+
 def _operation(row: Sequence[Any]) -> Operation:
     number, instance_id, generation, verb, actor, asked, outcome, started, finished, story, error = row
-    lines = tuple(Line(**line) for line in json.loads(story))
+    lines = tuple(_line(record) for record in json.loads(story))
     asked, error = json.loads(asked), json.loads(error)
     return Operation(number, instance_id, generation, verb, actor, asked, outcome, started, finished, lines, error)
 
