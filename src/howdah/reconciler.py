@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from howdah.core.instance import Instance
-from howdah.core.operation import Line, Operation
+from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
 from howdah.core.steps import Host, Refused, Step
@@ -26,6 +26,27 @@ _TRIES = 3
 OnStep = Callable[[Step], None]
 
 
+class _Account:
+    """An operation while it is under way: what was told of it so far is kept, however it ends."""
+
+    def __init__(self, store: Store, operation: Operation, on_step: OnStep) -> None:
+        self._store = store
+        self._on_step = on_step
+        self.operation = store.begin(operation)
+
+    def apply(self, step: Step, host: Host) -> None:
+        """Apply a step and tell of it."""
+        self._on_step(step)
+        start = time.monotonic()
+        step.apply(host)
+        took = round((time.monotonic() - start) * 1000, 1)
+        self.operation = self._store.tell(self.operation, Line(type(step).__name__, step.what, step.why, took))
+
+    def close(self, outcome: Outcome, refusal: Refusal | None = None) -> Operation:
+        """End the operation."""
+        return self._store.finish(self.operation, outcome, refusal_record(refusal) if refusal is not None else None)
+
+
 @dataclass(frozen=True)
 class Reconciler:
     """Makes wishes come true on one host. The caller holds the instance's lease."""
@@ -37,41 +58,32 @@ class Reconciler:
     def converge(self, operation: Operation, on_step: OnStep) -> Operation:
         """Bring the instance to what is wanted; raise the refusal or failure that stopped it, after writing it into the operation."""
         want = self.store.find_id(operation.instance_id)
-        operation = self.store.begin(operation)
+        account = _Account(self.store, operation, on_step)
         try:
-            operation = self._pass_until_done(want, operation, on_step)
+            self._pass_until_done(want, account)
         except Refused as refused:
-            self._take_back(want, operation, on_step, refused)
+            self._take_back(want, account, refused)
             raise
         except Refusal as refusal:
-            self.store.finish(operation, "failed", refusal_record(refusal))
+            account.close("failed", refusal)
             raise
-        except KeyboardInterrupt:
-            raise  # the operation stays open: a detached pass goes on with it
-        self._settle(want, operation)
-        return self.store.finish(operation, "done")
+        self._settle(want, account.operation)
+        return account.close("done")
 
-    def _pass_until_done(self, want: Instance, operation: Operation, on_step: OnStep) -> Operation:
+    def _pass_until_done(self, want: Instance, account: _Account) -> None:
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()
         for _ in range(_PASSES):
             steps = next_steps(concerns, want, self.host.observe(want))
             if not steps:
-                return operation
+                return
             for step in steps:
                 key = f"{type(step).__name__}: {step.why}"
                 tries[key] += 1
                 if tries[key] > _TRIES:
                     raise Failed("does_not_converge", say("cannot put it right in {tries} tries: {why}", tries=_TRIES, why=step.why))
-                operation = self._apply(step, operation, on_step)
+                account.apply(step, self.host)
         raise Failed("does_not_converge", say("cannot finish in {passes} passes", passes=_PASSES))
-
-    def _apply(self, step: Step, operation: Operation, on_step: OnStep) -> Operation:
-        on_step(step)
-        start = time.monotonic()
-        step.apply(self.host)
-        took = round((time.monotonic() - start) * 1000, 1)
-        return self.store.tell(operation, Line(type(step).__name__, step.what, step.why, took))
 
     def _settle(self, want: Instance, operation: Operation) -> None:
         if want.state == "running" and (not want.settled or want.restart_of or want.end_plaintext):
@@ -79,15 +91,15 @@ class Reconciler:
         self.store.converged(want)
         self.store.adopt(want, operation)
 
-    def _take_back(self, want: Instance, operation: Operation, on_step: OnStep, refused: Refused) -> None:
+    def _take_back(self, want: Instance, account: _Account, refused: Refused) -> None:
         """Withdraw a wish that never held; one that held before stays wanted, for then the fault is not in the wish."""
         if want.generation <= self.store.converged_generation(want.id):
-            self.store.finish(operation, "failed", refusal_record(refused))
+            account.close("failed", refused)
             return
         before = self.store.withdraw(want)
         try:
-            self._pass_until_done(before or replace(want, state="deleted"), operation, on_step)
+            self._pass_until_done(before or replace(want, state="deleted"), account)
             if before is not None:
-                self._settle(before, operation)
+                self._settle(before, account.operation)
         finally:
-            self.store.finish(operation, "withdrawn", refusal_record(refused))
+            account.close("withdrawn", refused)

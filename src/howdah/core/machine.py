@@ -42,6 +42,10 @@ class Machine(Host, Protocol):
         """Refuse a home in which servers could not live: a socket path too long, a directory that their users may not pass through."""
         ...
 
+    def address_fault(self, address: str) -> str | None:
+        """Return why nothing can listen on an address of this machine, or None."""
+        ...
+
     def majors(self) -> Mapping[int, str]:
         """Return the PostgreSQL servers installed here: major to full version."""
         ...

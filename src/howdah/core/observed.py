@@ -119,6 +119,7 @@ class Server:
     errors: tuple[str, ...] = ()  # pg_file_settings, pg_hba_file_rules, pg_ident_file_mappings
     roles: Mapping[str, Role] = field(default_factory=dict)
     databases: Mapping[str, DatabaseSeen] = field(default_factory=dict)
+    listens: frozenset[tuple[str, int]] = frozenset()  # where the postmaster itself listens
     sessions: tuple[Session, ...] = ()  # on the TCP port
     plaintext: tuple[Session, ...] = ()  # those of them without TLS
 

@@ -106,6 +106,9 @@ def restarted(want: Instance, seen: Observed) -> Sequence[Step]:
     """No setting waits for a restart unless it was asked to wait, and no postmaster runs that was to be replaced."""
     if want.restart_of and seen.server.identity == want.restart_of:
         return (RestartServer(want, say("a restart was asked for")),)
+    deaf = sorted(address for address in want.direct.listen if (address, want.port) not in seen.server.listens)
+    if deaf and not {"listen_addresses", "port"} & {*want.deferred}:
+        return (RestartServer(want, say("PostgreSQL does not listen on {addresses}", addresses=", ".join(deaf))),)
     waiting = _awaiting(want, seen)
     names = ", ".join(waiting)
     return (RestartServer(want, say("a restart applies {names}", names=names)),) if waiting else ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
 import re
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 WILDCARDS = {4: "0.0.0.0", 6: "::"}
@@ -48,6 +50,12 @@ def _v6() -> list[ipaddress.IPv6Address]:
     return [ipaddress.IPv6Address(int(line.split()[0], 16)) for line in lines]
 
 
+def fault(address: str) -> str | None:
+    """Return why nothing can listen on an address, or None."""
+    reason = _bind(address, 0)
+    return os.strerror(reason.errno or 0) if reason is not None else None
+
+
 def port_holder(listen: Sequence[str], port: int) -> str | None:
     """Return None where a plain bind succeeds on each address and on the wildcard, else who holds the port, or why it cannot be had."""
     versions = {ipaddress.ip_address(address).version for address in listen}
@@ -80,16 +88,40 @@ def _named(reason: OSError, address: str, port: int) -> str:
 
 
 def _listener(port: int) -> str | None:
+    return next((inode for _, number, inode in _listeners() if number == port), None)
+
+
+def _listeners() -> Iterator[tuple[str, int, str]]:
+    """Yield address, port and inode of every listening TCP socket (net/ipv4/tcp_ipv4.c, tcp4_seq_show; state 0A)."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             lines = Path(table).read_text("ascii").splitlines()[1:]
         except OSError:
             continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                return fields[9]
-    return None
+        for fields in map(str.split, lines):
+            if fields[3] == "0A":
+                address, _, port = fields[1].partition(":")
+                yield _address(address), int(port, 16), fields[9]
+
+
+def _address(text: str) -> str:
+    """Return an address that the kernel printed in 32-bit words of its own byte order.
+
+    >>> _address("0100007F"), _address("00000000000000000000000001000000")
+    ('127.0.0.1', '::1')
+    """
+    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+def listened(pid: int) -> frozenset[tuple[str, int]]:
+    """Return every address and port that a process listens on itself; none when it is gone or not ours to ask."""
+    inodes = set()
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(entry))  # noqa: PTH115 the text is no path
+    return frozenset((address, port) for address, port, inode in _listeners() if f"socket:[{inode}]" in inodes)
 
 
 def _process_of(inode: str) -> str:

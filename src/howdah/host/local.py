@@ -165,7 +165,9 @@ class LocalHost:
 
     def _server(self, want: Instance) -> Server:
         quick = postgres.state(self._quick_seat(want))
-        return sight.look(self.seat(want), want) if quick.state == "ready" else quick
+        if quick.state != "ready":
+            return quick
+        return replace(sight.look(self.seat(want), want), listens=addresses.listened(quick.pid))
 
     def _inside(self, want: Instance) -> Mapping[str, Inside]:
         return sight.inside(self.seat(want))
@@ -191,6 +193,10 @@ class LocalHost:
     def port_holder(self, listen: Sequence[str], port: int) -> str | None:
         """Return who holds a port, None where it is free."""
         return addresses.port_holder(listen, port)
+
+    def address_fault(self, address: str) -> str | None:
+        """Return why nothing can listen on an address."""
+        return addresses.fault(address)
 
     # ------------------------------------------------------------------------------------------ PostgreSQL
 
@@ -218,17 +224,20 @@ class LocalHost:
             files.put(seat.layout.data / file.name, file.text, file.mode, self._server_account)
 
     def start_server(self, want: Instance) -> None:
-        """Start PostgreSQL; a port that another process has is named, and refuses the wish that asks for it."""
+        """Start PostgreSQL; an address that it cannot have is named, and refuses the wish that asks for it."""
         try:
-            postgres.start(self.seat(want))
+            started = postgres.start(self.seat(want))
         except Refused:
             raise
         except Failed as failed:
-            holder = self.port_holder(want.direct.listen, want.port)
-            if holder is None:
+            if (holder := self.port_holder(want.direct.listen, want.port)) is None:
                 raise
-            message = say("cannot start PostgreSQL on port {port}: {holder} has it", port=want.port, holder=holder)
-            raise Refused("port_taken", message, say("choose another with --port, or end that process")) from failed
+            raise _port_taken(want, holder) from failed
+        heard = addresses.listened(started.pid)
+        for address in want.direct.listen:
+            # PostgreSQL starts when it can listen on any one of its addresses, and only warns of the others
+            if (address, want.port) not in heard:
+                raise _port_taken(want, self.port_holder([address], want.port) or address)
 
     def stop_server(self, want: Instance) -> None:
         """Stop PostgreSQL."""
@@ -456,6 +465,11 @@ class LocalHost:
         """Return the CA."""
         found = pki.authority(self.home)
         return {"file": str(found.file), "pem": found.pem, "fingerprint": found.fingerprint, "not_after": found.not_after}
+
+
+def _port_taken(want: Instance, holder: str) -> Refused:
+    message = say("cannot have PostgreSQL listen on port {port}: {holder} has it", port=want.port, holder=holder)
+    return Refused("port_taken", message, say("choose other addresses or another port, or end that process"))
 
 
 def detached(home: Path) -> Callable[[Sequence[str]], None]:

@@ -42,6 +42,7 @@ class Births(Work):
         identity = self.store.new_id()
         self.host.check_home(self.layout(identity))
         self.ask_if_open(request.allow, caller)
+        self.check_addresses(request.listen)
         listen = request.listen or ("127.0.0.1",)
         asked = request.extensions.get("pooler", {}).get("listen_port")
         port = self.port(listen, FIRST_PORT, request.port)
@@ -87,6 +88,13 @@ class Births(Work):
         if found is None:
             raise Unavailable("no_port", say("cannot find a free port from {first} on", first=first))
         return found
+
+    def check_addresses(self, listen: Sequence[str]) -> None:
+        """Refuse an address that this machine does not have."""
+        for address in listen:
+            if (fault := self.host.address_fault(address)) is not None:
+                hint = say("`ip address` lists the addresses of this machine")
+                raise Conflict("address_not_here", say("cannot listen on {address}: {reason}", address=address, reason=fault), hint)
 
     def ask_if_open(self, allow: Sequence[str], caller: Caller) -> None:
         everyone = [network for network in allow if network.endswith("/0")]

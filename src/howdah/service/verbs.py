@@ -224,6 +224,7 @@ class Service(Births):
         """Change where hops are reached, under which names, and by whom."""
         want = self.store.find(name)
         _, changes = wishes.with_reach(want, hops, listen, hostnames, allow)
+        self.check_addresses(listen)
         self.ask_if_open([n for c in changes if c.name.endswith(".allow") for n in (c.new or "").split(",")], caller)
         if wishes.restart_names(changes) and want.state == "running":
             self.ask_about_restart(want, caller, say("a new address takes a restart, which ends direct sessions"))

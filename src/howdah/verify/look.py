@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from howdah.core.endpoint import Endpoint, endpoints
@@ -20,7 +21,8 @@ from howdah.errors import Refusal, Unavailable
 from howdah.phrase import Phrase, say
 from howdah.secret import Secret
 from howdah.verify.client import Client, Login
-from howdah.verify.stranger import Told, listen
+from howdah.verify.stranger import Told, begin, foreign_authority, listen
+from howdah.wire import Answer
 
 # In session mode a backend is reset after its client has left, and may not be back in the pool when the next client comes.
 REUSE_ATTEMPTS = 5
@@ -29,6 +31,7 @@ NOBODY = "howdah_nobody"
 THREADS = 8
 _WRONG = Secret("wrong on purpose")
 _NOT_TRIED = Login(False, "not tried")
+_NOT_ASKED = Answer("unreachable", message="not asked")
 _T = TypeVar("_T")
 
 
@@ -36,6 +39,8 @@ _T = TypeVar("_T")
 class Tried:
     """How the logins on one hop went; `backends` are the pids of PostgreSQL that answered the right ones, one after the other."""
 
+    asked: Answer = _NOT_ASKED  # the beginning of a login of the probe role, while it may log in: PgBouncer tells others at once
+    template: Answer = _NOT_ASKED  # the same, to template1
     right: Login = _NOT_TRIED
     wrong: Login = _NOT_TRIED
     without: Login = _NOT_TRIED
@@ -75,8 +80,8 @@ class Look:
         """Listen on every hop and log in, at the same time; nothing is left running, logged in or waiting."""
         with contextlib.suppress(Refusal, OSError):
             self._once("seen", self.seat.observe)  # before there are threads that need it
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as threads:
-            listening = {hop: threads.submit(self._listen, endpoint, threads) for hop, endpoint in self.endpoints.items()}
+        with foreign_authority() as foreign, ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as threads:
+            listening = {hop: threads.submit(self._listen, endpoint, foreign, threads) for hop, endpoint in self.endpoints.items()}
             with contextlib.suppress(Refusal, OSError):  # remembered, and told to whoever asks
                 self._once("logins", lambda: self._log_in(threads))
             for hop, each in listening.items():
@@ -123,8 +128,8 @@ class Look:
             raise found
         return found  # type: ignore[return-value]  # a name always stands for the same look
 
-    def _listen(self, endpoint: Endpoint, threads: Executor) -> Told:
-        return listen(endpoint, self.seen.layout.ca_file, self.seat.foreign_ca(), threads)
+    def _listen(self, endpoint: Endpoint, foreign: Path, threads: Executor) -> Told:
+        return listen(endpoint, self.seen.layout.ca_file, foreign, threads)
 
     # --- logins -----------------------------------------------------------------------------------------------------------------------
 
@@ -133,7 +138,9 @@ class Look:
         clients: dict[Hop, Client] = {hop: Client(endpoint, ca) for hop, endpoint in self.endpoints.items()}
         try:
             role, password = self.seat.open_probe()
-            tried, views = self._right(clients, role, password)
+            begun = {hop: threads.submit(_begun, each, role) for hop, each in clients.items()}
+            right, views = self._right(clients, role, password)
+            tried = {hop: replace(begun[hop].result(), right=each.right, backends=each.backends) for hop, each in right.items()}
             # where a right login was not even answered, every other one would only wait for its time limit
             answering = [hop for hop, each in tried.items() if each.right.admitted or each.right.refused]
             refused = {hop: threads.submit(_refused, clients[hop], role, tried[hop]) for hop in answering}
@@ -150,7 +157,7 @@ class Look:
             opened = {hop: each.hold(role, password) for hop, each in clients.items()}
             sessions = {hop: held.enter_context(contextlib.closing(s)) for hop, (_, s) in opened.items() if s is not None}
             views = Views(self.seat.backends(), self.seat.pool_sessions())
-            tried = {hop: Tried(login, backends=(login.backend,)) for hop, (login, _) in opened.items()}
+            tried = {hop: Tried(right=login, backends=(login.backend,)) for hop, (login, _) in opened.items()}
             if "pooled" in sessions:
                 if self._one_backend_a_session():
                     sessions["pooled"].close()
@@ -161,6 +168,10 @@ class Look:
         """Tell whether a backend returns to the pool only when its client leaves."""
         loaded = self.seen.pooler[-1].config if self.seen.pooler else {}
         return loaded.get("pool_mode", "session") == "session"
+
+
+def _begun(each: Client, role: str) -> Tried:
+    return Tried(asked=begin(each.endpoint, role), template=begin(each.endpoint, role, "template1"))
 
 
 def _refused(each: Client, role: str, tried: Tried) -> Tried:

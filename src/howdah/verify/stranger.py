@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from howdah import wire
 from howdah.core.endpoint import Endpoint
-from howdah.core.instance import CONTROL_ROLE, LOOKUP_ROLE, PROBE_ROLE
+from howdah.core.instance import CONTROL_ROLE, LOOKUP_ROLE
 from howdah.hello import TlsVersion
 from howdah.wire import Answer, Handshake, Trust
 
@@ -20,6 +22,19 @@ WEAK_CIPHERS = (
     "ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES128-SHA:AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA"
 )
 OLD_VERSIONS: tuple[TlsVersion, ...] = ("TLSv1", "TLSv1.1")
+# An authority that has signed nothing and never will: its key was thrown away when this was made.
+FOREIGN_AUTHORITY = """\
+-----BEGIN CERTIFICATE-----
+MIIBXjCCAQOgAwIBAgIBATAKBggqhkjOPQQDAjArMSkwJwYDVQQDDCBhbiBhdXRo
+b3JpdHkgdGhhdCBzaWduZWQgbm90aGluZzAgFw0yNjAxMDEwMDAwMDBaGA8yMTI2
+MDEwMTAwMDAwMFowKzEpMCcGA1UEAwwgYW4gYXV0aG9yaXR5IHRoYXQgc2lnbmVk
+IG5vdGhpbmcwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQbdbilsyGhpkB7xcVr
+Y6Y0zQtmXJWl8O2bf0H5pGiDQkty9wZZe7pZeygOpPOESuMcn76BuTgG6JggcPMJ
+yBlYoxYwFDASBgNVHRMBAf8ECDAGAQH/AgEAMAoGCCqGSM49BAMCA0kAMEYCIQD4
+SAeqAh+IHZWQ1jhShN8X+g71f2uclyrd9rY85t6mHwIhAPYlbMEyHsfynsi03Pk9
+I+rzRF8OYfg2VLx0A7/SSpvB
+-----END CERTIFICATE-----
+"""
 _TLS12 = ssl.TLSVersion.TLSv1_2
 _NOTHING = Answer("unreachable", message="not asked")
 _NO_TLS = Handshake(error="not asked")
@@ -39,11 +54,18 @@ class Told:
     weak: Handshake = _NO_TLS
     old: Mapping[TlsVersion, bool | None] = field(default_factory=dict)
     injected: Answer = _NOTHING
-    login: Answer = _NOTHING  # the beginning of a login, as each of these
-    control: Answer = _NOTHING
+    control: Answer = _NOTHING  # the beginning of a login, as each of these
     lookup: Answer = _NOTHING
-    template: Answer = _NOTHING
     console: Answer = _NOTHING
+
+
+@contextmanager
+def foreign_authority() -> Iterator[Path]:
+    """Lend the foreign authority's certificate as a file."""
+    with tempfile.NamedTemporaryFile("w", prefix="howdah-", suffix=".crt") as file:
+        file.write(FOREIGN_AUTHORITY)
+        file.flush()
+        yield Path(file.name)
 
 
 def listen(endpoint: Endpoint, ca: Path, foreign: Path, threads: Executor) -> Told:
@@ -52,25 +74,23 @@ def listen(endpoint: Endpoint, ca: Path, foreign: Path, threads: Executor) -> To
     first = wire.startup_plain(host, port)
     if first.kind in ("unreachable", "silent", "nonsense") or first.too_early:
         return Told(error=first.message or first.kind, plaintext=first)
-    begin = _beginning(endpoint)
     said = [
-        threads.submit(begin, user, database)
+        threads.submit(begin, endpoint, user, database)
         for user, database in (
-            (PROBE_ROLE, "postgres"),
             (CONTROL_ROLE, "postgres"),
             (LOOKUP_ROLE, "postgres"),
-            (PROBE_ROLE, "template1"),
             ("pgbouncer", "pgbouncer"),
         )
     ]
     told = _encrypted(endpoint, first, str(ca), str(foreign), threads) if endpoint.tls else Told(plaintext=first)
-    login, control, lookup, template, console = (each.result() for each in said)
-    return Told(**{**vars(told), "login": login, "control": control, "lookup": lookup, "template": template, "console": console})
+    control, lookup, console = (each.result() for each in said)
+    return replace(told, control=control, lookup=lookup, console=console)
 
 
-def _beginning(endpoint: Endpoint) -> Callable[[str, str], Answer]:
+def begin(endpoint: Endpoint, user: str, database: str = "postgres") -> Answer:
+    """Begin a login, over TLS where it is wanted, and return what is asked for."""
     ask = wire.auth_methods if endpoint.tls else wire.startup_plain
-    return lambda user, database: ask(endpoint.host, endpoint.port, user, database)
+    return ask(endpoint.host, endpoint.port, user, database)
 
 
 def _encrypted(endpoint: Endpoint, first: Answer, ca: str, foreign: str, threads: Executor) -> Told:

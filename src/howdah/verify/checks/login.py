@@ -18,7 +18,7 @@ _SCRAM = {"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"}
 
 @check("scram-only", "both", say("a password is asked for by SCRAM-SHA-256 alone"), "critical")
 def scram_only(context: Context) -> Finding:
-    answer = context.told.login
+    answer = context.tried.asked
     if answer.kind == "authentication" and answer.code == _SASL and answer.mechanisms and set(answer.mechanisms) <= _SCRAM:
         return passed(say("it offers {mechanisms}", mechanisms=", ".join(answer.mechanisms)))
     asked = {"0": "nothing at all", "3": "the password in clear", "5": "MD5"}.get(answer.code, f"{answer.kind} {answer.code}")
@@ -91,7 +91,7 @@ def _closed(context: Context, answer: Answer, role: str) -> Finding:
 
 @check("template-closed", "both", say("template1 admits nobody over the network"), "medium")
 def template_closed(context: Context) -> Finding:
-    answer = context.told.template
+    answer = context.tried.template
     if answer.kind == "error":
         return passed(say("it answered: {words}", words=answer.message))
     return failed(say("a login to template1 begins with: {kind} {code} {words}", **_said(answer)), context.repair)
