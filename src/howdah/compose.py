@@ -15,7 +15,7 @@ from howdah.engines.single import ENGINE
 from howdah.host.local import LocalHost, detached
 from howdah.reconciler import Reconciler
 from howdah.service import Service
-from howdah.store.lease import lease
+from howdah.store.lease import holder_of, lease
 from howdah.store.sqlite import open_store
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def service(home: Path, *, trash_seconds: float = TRASH_SECONDS) -> Service:
     """Return the verbs over the state below `home`; the store is made when something is first written."""
     store, host = open_store(home), local_host(home)
     take: Callable[..., AbstractContextManager[None]] = partial(lease, home)
-    return Service(store, host, Reconciler(store, host, {ENGINE.name: ENGINE}), take, host.layout, trash_seconds)
+    return Service(store, host, Reconciler(store, host, {ENGINE.name: ENGINE}), take, partial(holder_of, home), host.layout, trash_seconds)
 
 
 def local_host(home: Path) -> LocalHost:

@@ -49,20 +49,23 @@ class Operation:
     error: Mapping[str, Any] = field(default_factory=dict)  # {code, message, hint} of what stopped it
 
 
-def status(wish: str, *, alive: bool, pooler_alive: bool, last: Operation | None, converged: int) -> Status:
-    """Return what to call an instance, from its wish, a quick look, its last operation and the last generation that converged.
+def status(wish: str, *, alive: bool, pooler_alive: bool, last: Operation | None, converged: int, busy: bool) -> Status:
+    """Return what to call an instance: from its wish, a quick look, its last operation, the last generation that converged.
 
-    >>> status("running", alive=True, pooler_alive=True, last=None, converged=3)
+    `busy` is whether somebody holds its lease: an operation that was begun and that nobody works on was killed.
+
+    >>> status("running", alive=True, pooler_alive=True, last=None, converged=3, busy=False)
     'running'
-    >>> status("running", alive=False, pooler_alive=False, last=None, converged=3)
+    >>> status("running", alive=False, pooler_alive=False, last=None, converged=3, busy=False)
     'down'
     """
-    at_work = last is not None and last.outcome in ("waiting", "running")
+    at_work = last is not None and (last.outcome == "waiting" or (last.outcome == "running" and busy))
     if wish == "deleted":
         return "deleting"
     if at_work:
         return "creating" if converged == 0 else "updating"
-    if last is not None and last.outcome == "failed" and (converged == 0 or not alive):
+    stopped_short = last is not None and last.outcome in ("failed", "running")
+    if stopped_short and (converged == 0 or not alive):
         return "error"
     if wish == "stopped":
         return "stopped"

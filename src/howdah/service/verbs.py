@@ -324,6 +324,7 @@ class Service(Births):
             pooler_alive=quick.pooler_alive or want.pooler is None,
             last=last,
             converged=self.store.converged_generation(want.id),
+            busy=self.holder(want.id) is not None,
         )
         return Seen(want, said, quick, want.deferred, last)
 

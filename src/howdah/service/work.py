@@ -25,6 +25,7 @@ class Work:
     host: Machine
     reconciler: Reconciler
     lease: Lease
+    holder: Callable[[str], str | None]  # who holds an instance's lease now
     layout: Callable[[str], Layout]
     trash_seconds: float = 600.0
 
