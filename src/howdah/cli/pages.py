@@ -194,10 +194,12 @@ def changes(screen: Screen, done: Done) -> Iterator[str]:
 
 def _before_after(one: Change) -> str:
     new = "-" if one.new is None else one.new
-    return new if one.old is None else f"{one.old} → {new}"
+    return new if one.old in (None, new) else f"{one.old} → {new}"
 
 
 def _applied(one: Change, took: float | None, waiting: Sequence[str]) -> Text:
+    if one.old == one.new:
+        return say("as it was by default")
     if one.name in waiting:
         return say("waits for a restart")
     how = HOW.get(one.how, Phrase(one.how))
