@@ -86,8 +86,8 @@ class Machine(Host, Protocol):
         """Remove a data directory in the trash for good."""
         ...
 
-    def empty_later(self, seconds: float) -> None:
-        """Let a detached process empty the trash after `seconds`."""
+    def empty_trash(self) -> None:
+        """Let a detached process empty the trash as it comes due; where one is at it, it goes on alone."""
         ...
 
     def logs(self, want: Instance, source: LogSource) -> Sequence[Path]:

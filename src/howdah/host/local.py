@@ -6,6 +6,7 @@ root, PostgreSQL runs as `postgres` and PgBouncer as a user of its own; otherwis
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import secrets
@@ -250,31 +251,17 @@ class LocalHost:
         if answers:
             with sql.control(seat, say("write a checkpoint")) as session:
                 session.execute("CHECKPOINT")
-        held = self._hold(want) if answers else []
-        try:
+        with contextlib.ExitStack() as stack:
+            for directory in self._answering(want) if answers else ():
+                stack.enter_context(admin.held(directory, seconds=_PAUSE_SECONDS))
             postgres.stop(seat)
-            self.start_server(want)
-        finally:
-            for directory in held:
-                admin.resume(directory)
-        for directory in held:
-            admin.reconnect(directory)
+            postgres.start(seat)
 
-    def _hold(self, want: Instance) -> list[Path]:
-        """Pause every generation that answers; all are resumed when one cannot be paused within the time limit."""
-        layout, held = self.layout(want.id), list[Path]()
-        for number in pooler.numbers(layout):
-            directory = layout.generation(number)
-            if not pgbouncer.look(directory).reachable:
-                continue
-            try:
-                admin.pause(directory, seconds=_PAUSE_SECONDS)
-            except Failed:
-                for each in held:
-                    admin.resume(each)
-                raise
-            held.append(directory)
-        return held
+    def _answering(self, want: Instance) -> list[Path]:
+        """Return the generations of the pooler that answer."""
+        layout = self.layout(want.id)
+        directories = [layout.generation(number) for number in pooler.numbers(layout)]
+        return [directory for directory in directories if pgbouncer.look(directory).reachable]
 
     def reload_server(self, want: Instance, digest: str) -> None:
         """Make PostgreSQL load its files."""
@@ -413,9 +400,9 @@ class LocalHost:
             gid = self._pooler_account.gid if self._pooler_account is not None else None
             spares.make_spare(self.home, major, bindir, self._server_account, gid)
 
-    def empty_later(self, seconds: float) -> None:
+    def empty_trash(self) -> None:
         """Let a detached process empty the trash."""
-        self.spawn_howdah(("empty-trash", "--after", str(seconds)))
+        self.spawn_howdah(("empty-trash",))
 
     def move_to_trash(self, want: Instance) -> None:
         """Destroy keys and passwords, then rename the data directory into the trash under today's date."""
@@ -448,6 +435,7 @@ class LocalHost:
         """Remove a trashed data directory for good."""
         while (kept := self._in_trash(entry.instance.id)) is not None:
             files.remove(kept)
+        files.remove(self.home / "locks" / f"{entry.instance.id}.lock")
 
     # ------------------------------------------------------------------------------------------ logs and the CA
 

@@ -11,6 +11,7 @@ from howdah.catalog import parameters
 from howdah.core import wishes
 from howdah.core.instance import Instance, check_port
 from howdah.core.operation import Operation
+from howdah.core.remember import Trashed
 from howdah.core.wishes import Creation
 from howdah.errors import Conflict, NotFound, Unavailable
 from howdah.phrase import say
@@ -103,18 +104,15 @@ class Births(Work):
                 Question(say("{networks} admits every address there is; passwords are then the only wall", networks=", ".join(everyone)))
             )
 
-    def clear_trash(self) -> bool:
-        """Remove for good what has lain in the trash for long enough; tell whether anything is left to come due."""
+    def clear_trash(self) -> float | None:
+        """Remove for good what has lain in the trash for long enough; return the seconds until more is due, None when it is empty."""
         for entry in self.store.trashed():
-            if time.time() - entry.at < self.trash_seconds:
+            if self._due_in(entry) > 0:
                 continue
             with contextlib.suppress(Conflict), self.lease(entry.instance.id, "emptying the trash", 5.0, lambda _: None):
                 self.host.purge_trash(entry)
                 self.store.forget(entry.instance.id)
-        return bool(self.store.trashed())
+        return min((self._due_in(entry) for entry in self.store.trashed()), default=None)
 
-    def trash_later(self) -> None:
-        """Let a detached process remove what is due in the trash: a large data directory takes its time."""
-        due = [entry for entry in self.store.trashed() if time.time() - entry.at >= self.trash_seconds]
-        if due:
-            self.host.empty_later(0)
+    def _due_in(self, entry: Trashed) -> float:
+        return entry.at + self.trash_seconds - time.time()

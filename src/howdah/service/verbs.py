@@ -44,7 +44,8 @@ class Service(Births):
     def create(self, request: Creation, caller: Caller, password: Secret | None = None) -> Done:
         """Make an instance; again with the same wish goes on or says it is so, with another wish is a Conflict."""
         request = request.checked()
-        self.trash_later()
+        if self.store.trashed():
+            self.host.empty_trash()
         for _ in range(_PORT_RACES):
             try:
                 return self._create(request, caller, password)
@@ -95,7 +96,7 @@ class Service(Births):
         if want.state != "running":
             raise Conflict("not_running", say("cannot restart {name}: it is stopped", name=name), say("howdah start {name}", name=name))
         server = self.host.observe(want).server
-        self.ask_to_end(server.sessions, say("restarting {name} ends the direct sessions connected now", name=want.name), caller)
+        self.ask_about_restart(want, caller, say("restarting {name} ends the direct sessions connected now", name=want.name))
         return self.wish(name, "restart", caller, lambda want: want.next(restart_of=server.identity or "none", deferred=()))
 
     def delete(self, name: str, caller: Caller) -> Done:
@@ -105,7 +106,7 @@ class Service(Births):
         caller.confirm(Question(text, self.sessions(want) if want.state == "running" else ()))
         done = self.wish(name, "delete", caller, lambda want: want.next(state="deleted"), finish=self._to_trash)
         if self.trash_seconds > 0:
-            self.host.empty_later(self.trash_seconds)
+            self.host.empty_trash()
         else:
             self.clear_trash()
         return done
@@ -164,9 +165,8 @@ class Service(Births):
             return False
         names = wishes.restart_names(changes)
         if names and restart:
-            server = self.host.observe(want).server
             text = say("{names} needs a restart, which ends the direct sessions connected now", names=", ".join(names))
-            self.ask_to_end(server.sessions, text, caller)
+            self.ask_about_restart(want, caller, text)
         if not any(change.name == "ssl" and change.new == "on" for change in changes):
             return False
         seen = self.host.observe(want)

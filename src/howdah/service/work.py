@@ -81,5 +81,7 @@ class Work:
             caller.confirm(Question(text, tuple(sessions)))
 
     def ask_about_restart(self, want: Instance, caller: Caller, text: Phrase) -> None:
-        """Ask where a restart would end direct sessions."""
-        self.ask_to_end(self.host.observe(want).server.sessions, text, caller)
+        """Ask where a restart would end sessions: direct ones, and pooled ones that keep their server connection (session mode)."""
+        seen = self.host.observe(want)
+        pooled = (session for each in seen.pooler if each.config.get("pool_mode") == "session" for session in each.clients)
+        self.ask_to_end((*seen.server.sessions, *pooled), text, caller)
