@@ -236,9 +236,7 @@ def story(screen: Screen, operations: Sequence[Operation]) -> Iterator[str]:
         when = datetime.fromtimestamp(each.started).strftime("%Y-%m-%d %H:%M:%S") if each.started else "-"
         took = screen.text(milliseconds(shapes.milliseconds(each)))
         yield f"{when}  {screen.paint(each.verb, 'bold')}  {outcome}  {took}  {each.actor}"
-        yield from (
-            f"    {line}" for line in table([(f"{step.milliseconds:.0f} ms".rjust(9), screen.text(step.headline)) for step in each.story])
-        )
+        yield from (f"  {line}" for line in steps(screen, each.story))
         if each.error:
             hint = f"; {each.error['hint']}" if each.error.get("hint") else ""
             yield screen.paint(f"    {each.error.get('message', '')}", "red") + hint

@@ -99,9 +99,7 @@ def _page(request: Request, started: Started) -> Iterator[Text]:
     steps = started.done.operation.story if started.done.operation is not None else ()
     if steps:
         yield say("what was done:")
-        yield from (
-            f"  {line}" for line in pages.table([(f"{step.milliseconds:.0f} ms".rjust(9), screen.text(step.headline)) for step in steps])
-        )
+        yield from pages.steps(screen, steps)
     else:
         yield say("{name} is as it was wanted: nothing to do", name=name)
     yield from pages.card(screen, started.seen)

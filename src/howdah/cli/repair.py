@@ -56,5 +56,4 @@ def _lines(request: Request, done: Done) -> Iterator[Text]:
         yield say("{name}: nothing to repair", name=name)
         return
     yield say("{name}: put right in {duration}", name=name, duration=pages.took(done))
-    for step in steps:
-        yield f"  {request.screen.text(pages.milliseconds(step.milliseconds)):>8}  {request.screen.text(step.headline)}"
+    yield from pages.steps(request.screen, steps)
