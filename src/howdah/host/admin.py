@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,23 +70,35 @@ def kill_client(directory: Path, number: str) -> None:
 def pause(directory: Path, *, seconds: float) -> None:
     """Let running transactions end and hold every further query back; where they do not end within `seconds`, resume and raise `Failed`.
 
-    A PAUSE outlives whoever asked for it. Before 1.19 nobody can ask whether the whole pooler is paused, so there each
-    database is paused by itself, all at once, which SHOW DATABASES shows.
+    A PAUSE outlives whoever asked for it. Never database by database: one without connections is not listed, yet would stay paused.
     """
     try:
-        with pgbouncer.enter(directory) as asked:
-            commands = ["PAUSE"] if _version(asked) >= pgbouncer.STATE_SINCE else [f"PAUSE {quoted(name)}" for name in _databases(asked)]
-        with ThreadPoolExecutor(max_workers=max(1, len(commands)), thread_name_prefix="pause") as threads:
-            list(threads.map(lambda command: _pause(directory, command, seconds), commands))
+        with pgbouncer.enter(directory) as asked, _unless("already"):
+            asked.ask("PAUSE", seconds=seconds)
     except Refusal as refusal:
         resume(directory)
         message = say("cannot pause the pooler within {seconds} s: {reason}", seconds=seconds, reason=refusal.message)
         raise Failed("pause_failed", message) from refusal
 
 
-def _pause(directory: Path, command: str, seconds: float) -> None:
-    with pgbouncer.enter(directory) as asked, _unless("already"):
-        asked.ask(command, seconds=seconds)
+@contextlib.contextmanager
+def held(directory: Path, *, seconds: float) -> Iterator[None]:
+    """Hold every query back while this lasts, as `pause` does, and resume after it.
+
+    In session mode a client keeps its server connection until it leaves: then the answer to PAUSE is not waited for, and who has a
+    connection goes on until that ends. RECONNECT is not needed, and harms: it ends logins that RESUME has begun, and PgBouncer then
+    refuses everybody for server_login_retry.
+    """
+    with pgbouncer.enter(directory) as asked:
+        keeps = pgbouncer.show_config(asked).get("pool_mode", ("", True))[0] == "session"
+        if keeps:
+            asked.begin("PAUSE")
+        else:
+            pause(directory, seconds=seconds)
+        try:
+            yield
+        finally:
+            resume(directory)
 
 
 def resume(directory: Path) -> None:
@@ -191,10 +202,6 @@ def _tell(directory: Path, command: str, seconds: float) -> None:
 
 def _version(asked: Console) -> tuple[int, ...]:
     return version_in(asked.ask("SHOW VERSION")[0]["version"] or "")
-
-
-def _databases(asked: Console) -> list[str]:
-    return [row["name"] or "" for row in asked.ask("SHOW DATABASES") if row["name"] != CONSOLE_DATABASE]
 
 
 @contextlib.contextmanager

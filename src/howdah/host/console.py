@@ -67,8 +67,7 @@ class Console:
     def ask(self, command: str, *, seconds: float = ANSWER_SECONDS) -> list[Row]:
         """Run one console command and return its rows by column name; a refused command raises `Failed` with PgBouncer's words."""
         deadline = time.monotonic() + seconds
-        text = command.encode() + b"\0"
-        self._send(b"Q" + struct.pack("!i", 4 + len(text)) + text, deadline)
+        self.begin(command, seconds=seconds)
         names: list[str] = []
         rows: list[Row] = []
         refused: str | None = None
@@ -83,6 +82,11 @@ class Console:
         if refused is not None:
             raise Failed("console_refused", say("cannot run {command}: {reason}", command=command, reason=refused))
         return rows
+
+    def begin(self, command: str, *, seconds: float = ANSWER_SECONDS) -> None:
+        """Send one console command without waiting for its answer; nothing further can be asked here after it."""
+        text = command.encode() + b"\0"
+        self._send(b"Q" + struct.pack("!i", 4 + len(text)) + text, time.monotonic() + seconds)
 
     def enter(self, uid: int, deadline: float) -> None:
         """Connect as that uid and log in; called once, by `console()`."""

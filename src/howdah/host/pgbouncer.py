@@ -67,7 +67,7 @@ class GenerationSeen:
     silence: Phrase | None = NOT_RUNNING
     version: tuple[int, ...] = ()
     config: Mapping[str, tuple[str, bool]] = field(default_factory=dict)  # value, and whether RELOAD can change it
-    paused: bool | None = None  # the whole pooler; before 1.19 it cannot be asked, and `pause` pauses each database
+    paused: bool = False  # the whole pooler
     databases: tuple[DatabaseState, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)  # SHOW LISTS: used_clients (this look is one), login_clients, used_servers …
     open_files: int | None = None  # file descriptors that the process may open
@@ -278,7 +278,7 @@ class _State(TypedDict):
     config: Mapping[str, tuple[str, bool]]
     databases: tuple[DatabaseState, ...]
     counts: Mapping[str, int]
-    paused: bool | None
+    paused: bool
 
 
 def _state(asked: Console, number: tuple[int, ...]) -> _State:
@@ -287,8 +287,20 @@ def _state(asked: Console, number: tuple[int, ...]) -> _State:
         "config": show_config(asked),
         "databases": tuple(DatabaseState(row["name"] or "", row["paused"] == "1", row["disabled"] == "1") for row in databases),
         "counts": {row["list"] or "": int(row["items"] or 0) for row in asked.ask("SHOW LISTS")},
-        "paused": {"key": "paused", "value": "yes"} in asked.ask("SHOW STATE") if number >= STATE_SINCE else None,
+        "paused": _paused(asked, number),
     }
+
+
+def _paused(asked: Console, number: tuple[int, ...]) -> bool:
+    if number >= STATE_SINCE:
+        return {"key": "paused", "value": "yes"} in asked.ask("SHOW STATE")
+    try:
+        # Before SHOW STATE nothing says so but this: a KILL that names no database is refused either way, for being paused first
+        # (admin.c, admin_cmd_kill; tried with 1.18). Later versions would end every client.
+        asked.ask("KILL")
+    except Failed as refused:
+        return "paused" in str(refused.message)
+    return False
 
 
 def show_config(asked: Console) -> Mapping[str, tuple[str, bool]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import stat
 import time
 from collections.abc import Mapping, Sequence
@@ -253,7 +254,7 @@ def dial(address: str) -> str:
 
 def _words(directory: Path) -> str:
     lines = (files.read(directory / "log") or "").strip().splitlines()
-    told = [line for line in lines[-50:] if " ERROR " in line or " FATAL " in line or " WARNING " in line]
+    told = [line for line in lines[-50:] if re.search(" (ERROR|FATAL|WARNING) (?!.*a database is required)", line)]
     return (told or lines or ["none"])[-1]
 
 
