@@ -291,8 +291,8 @@ def test_an_environment_is_whole_or_not_there(machine: Machine) -> None:
 def test_an_installed_howdah_is_the_same_program(machine: Machine) -> None:
     machine.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends pipx python3-venv >/dev/null 2>&1")
     machine.clone("ada")
-    machine.run("pipx install --quiet .", "ada")
-    ours = machine.run("cd src && git ls-files howdah", "ada").stdout.split()
+    machine.run("pipx install .", "ada")
+    ours = machine.run("cd src && git ls-files howdah ':!*.po' ':!*.pot'", "ada").stdout.split()
     python = machine.run("sed -n '1s/^#!//p' ../.local/bin/howdah", "ada").stdout.strip()
     place = machine.run(f"{python} -c 'import howdah; print(howdah.__path__[0])'", "ada").stdout.strip()
     there = machine.run(f"cd {place}/.. && ls {' '.join(ours)}", "ada")
