@@ -125,12 +125,13 @@ def test_without_tls_a_check_of_tls_is_skipped_and_not_run() -> None:
 def test_a_look_that_was_refused_is_refused_again_without_looking() -> None:
     looks = []
 
-    class Gone:
+    class Gone(Nobody):
         def rules(self) -> None:
             looks.append(1)
             raise Unavailable("gone", say("cannot reach it"))
 
-    found = Look(WANT, cast(Seat, Gone()), 0.0)
+    found = look()
+    found.seat = cast(Seat, Gone())
     for _ in range(2):
         with pytest.raises(Unavailable):
             _ = found.rules
@@ -294,3 +295,9 @@ def test_an_authority_of_the_servers_own_user_is_skipped_and_says_why() -> None:
 
 def test_a_finding_is_what_its_maker_says() -> None:
     assert (passed(say("seen")).result, passed(say("seen")).fix) == ("pass", None)
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
+    found = look(server=Server("unreachable"))
+    for name in ("login-works", "rules-strict", "passwords-scram", "checksums-on", "configuration-loaded", "lookup-as-shipped"):
+        assert str(result(name, found, "pooled").evidence) == "PostgreSQL is unreachable"

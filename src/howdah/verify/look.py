@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 
 from howdah.core.endpoint import Endpoint, endpoints
 from howdah.core.instance import Hop, Instance
-from howdah.core.observed import Generation, Observed
+from howdah.core.observed import Generation, Inside, Observed, Server
 from howdah.core.seat import Backend, Kept, PoolSession, Rule, Seat
 from howdah.errors import Refusal, Unavailable
 from howdah.phrase import Phrase, say
@@ -32,6 +32,7 @@ THREADS = 8
 _WRONG = Secret("wrong on purpose")
 _NOT_TRIED = Login(False, "not tried")
 _NOT_ASKED = Answer("unreachable", message="not asked")
+_ANSWERS = ("authentication", "error")
 _T = TypeVar("_T")
 
 
@@ -83,6 +84,7 @@ class Look:
         with foreign_authority() as foreign, ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as threads:
             listening = {hop: threads.submit(self._listen, endpoint, foreign, threads) for hop, endpoint in self.endpoints.items()}
             with contextlib.suppress(Refusal, OSError):  # remembered, and told to whoever asks
+                _ = self.server
                 self._once("logins", lambda: self._log_in(threads))
             for hop, each in listening.items():
                 with contextlib.suppress(Refusal, OSError):
@@ -94,18 +96,29 @@ class Look:
         return self._once("seen", self.seat.observe)
 
     @property
+    def server(self) -> Server:
+        """PostgreSQL by its own account; a refusal when it does not answer, so that nobody waits for it twice."""
+        server = self.seen.server
+        if server.state != "ready":
+            raise Unavailable("no_server", say("PostgreSQL is {state}", state=server.state))
+        return server
+
+    @property
     def logins(self) -> Logins:
         """How logins went."""
+        _ = self.server
         return self._once("logins", _not_begun)
 
     @property
     def rules(self) -> Sequence[Rule]:
         """The server's rules of admission."""
+        _ = self.server
         return self._once("rules", self.seat.rules)
 
     @property
     def weak_secrets(self) -> Sequence[str]:
         """Roles whose stored password is no SCRAM verifier."""
+        _ = self.server
         return self._once("weak_secrets", self.seat.weak_secrets)
 
     @property
@@ -156,7 +169,7 @@ class Look:
         with contextlib.ExitStack() as held:
             opened = {hop: each.hold(role, password) for hop, each in clients.items()}
             sessions = {hop: held.enter_context(contextlib.closing(s)) for hop, (_, s) in opened.items() if s is not None}
-            views = Views(self.seat.backends(), self.seat.pool_sessions())
+            views = Views(self.seat.backends(), self.seat.pool_sessions() if "pooled" in sessions else ())
             tried = {hop: Tried(right=login, backends=(login.backend,)) for hop, (login, _) in opened.items()}
             if "pooled" in sessions:
                 if self._one_backend_a_session():
@@ -171,7 +184,8 @@ class Look:
 
 
 def _begun(each: Client, role: str) -> Tried:
-    return Tried(asked=begin(each.endpoint, role), template=begin(each.endpoint, role, "template1"))
+    asked = begin(each.endpoint, role)
+    return Tried(asked=asked, template=begin(each.endpoint, role, "template1") if asked.kind in _ANSWERS else asked)
 
 
 def _refused(each: Client, role: str, tried: Tried) -> Tried:
@@ -215,6 +229,16 @@ class Context:
     def seen(self) -> Observed:
         """The instance as it is."""
         return self.look.seen
+
+    @property
+    def server(self) -> Server:
+        """PostgreSQL by its own account; a refusal when it does not answer."""
+        return self.look.server
+
+    @property
+    def inside(self) -> Mapping[str, Inside]:
+        """What is inside each database; a refusal when PostgreSQL does not answer."""
+        return self.seen.inside if self.server else {}
 
     @property
     def told(self) -> Told:

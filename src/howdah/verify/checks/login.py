@@ -82,7 +82,7 @@ def _closed(context: Context, answer: Answer, role: str) -> Finding:
         return passed(say("it answered: {words}", words=answer.message))
     if answer.kind != "authentication":
         return failed(say("cannot tell: {kind} {words}", kind=answer.kind, words=answer.message), context.repair)
-    hidden = context.hop == "pooled" and all(inside.lookup_right for inside in context.seen.inside.values() if inside.lookup)
+    hidden = context.hop == "pooled" and all(inside.lookup_right for inside in context.inside.values() if inside.lookup)
     if hidden:
         # newer PgBouncers go through the motions for a role that they do not know, so that nobody learns which roles there are
         return passed(say("it asks for a password that it does not have: the lookup function hides {role}", role=role))
@@ -134,7 +134,7 @@ def _seen_by_pgbouncer(context: Context) -> Finding:
 @check("no-plaintext-session", "both", say("no session is open that began in plaintext"), "critical", tls=True)
 def no_plaintext_session(context: Context) -> Finding:
     if context.hop == "direct":
-        plain, every = context.seen.server.plaintext, len(context.seen.server.sessions)
+        plain, every = context.server.plaintext, len(context.server.sessions)
     else:
         plain = tuple(session for each in context.seen.pooler for session in each.plaintext)
         every = sum(len(each.clients) for each in context.seen.pooler)

@@ -39,7 +39,7 @@ def second_hop_local(context: Context) -> Finding:
 
 @check("lookup-as-shipped", "pooled", say("the function that shows PgBouncer the verifiers is as shipped"), "critical")
 def lookup_as_shipped(context: Context) -> Finding:
-    inside, everywhere = context.seen.inside, context.seen.facts.pooler_version < _AUTH_DBNAME
+    inside, everywhere = context.inside, context.seen.facts.pooler_version < _AUTH_DBNAME
     needed = dict(inside) if everywhere else {name: each for name, each in inside.items() if name == "postgres"}
     stray = {name: each for name, each in inside.items() if each.lookup}
     wrong = sorted(name for name, each in {**stray, **needed}.items() if not each.lookup_right)
@@ -89,7 +89,7 @@ def nothing_paused(context: Context) -> Finding:
 @check("connections-fit", "pooled", say("the connections that the pooler may open fit into PostgreSQL"), "medium")
 def connections_fit(context: Context) -> Finding:
     config, facts = context.pooler.config, context.seen.facts
-    most = int(context.seen.server.settings.get("max_connections", "0"))
+    most = int(context.server.settings.get("max_connections", "0"))
     each, clients = int(config.get("max_db_connections", "0")), int(config.get("max_client_conn", "0"))
     numbers = {"most": most, "each": each, "databases": budget.pool_databases(context.want), "clients": clients, "nofile": facts.nofile}
     evidence = say(

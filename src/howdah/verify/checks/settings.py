@@ -32,9 +32,7 @@ def _strict(rule: Rule, tls: bool) -> bool:
 
 @check("configuration-loaded", "instance", say("PostgreSQL has loaded the configuration that is wanted"), "high")
 def configuration_loaded(context: Context) -> Finding:
-    server, disk = context.seen.server, context.seen.disk
-    if server.state != "ready":
-        return failed(say("PostgreSQL is {state}", state=server.state), context.repair)
+    server, disk = context.server, context.seen.disk
     if server.errors:
         return failed(say("PostgreSQL reports {errors}", errors="; ".join(server.errors[:_SHOWN])), context.repair)
     newer = sorted(name for name, found in disk.files.items() if found.ctime > server.loaded_at)
@@ -53,7 +51,7 @@ def configuration_loaded(context: Context) -> Finding:
 
 @check("restart-pending", "instance", say("no setting waits for a restart"), "low")
 def restart_pending(context: Context) -> Finding:
-    waiting = sorted(context.seen.server.pending)
+    waiting = sorted(context.server.pending)
     if waiting:
         return warned(say("{names} wait", names=", ".join(waiting)), say("run `howdah restart {name}`", name=context.want.name))
     return passed(say("none does"))
@@ -61,7 +59,7 @@ def restart_pending(context: Context) -> Finding:
 
 @check("passwords-scram", "instance", say("every stored password is a SCRAM verifier"), "high")
 def passwords_scram(context: Context) -> Finding:
-    weak, encryption = sorted(context.look.weak_secrets), context.seen.server.settings.get("password_encryption", "")
+    weak, encryption = sorted(context.look.weak_secrets), context.server.settings.get("password_encryption", "")
     if weak:
         fix = say("run `howdah users password {name} {role}`", name=context.want.name, role=weak[0])
         return failed(say("not of {roles}", roles=", ".join(weak[:_SHOWN])), fix)
@@ -71,7 +69,7 @@ def passwords_scram(context: Context) -> Finding:
 
 @check("roles-narrow", "instance", say("nobody but the control role has its powers"), "medium")
 def roles_narrow(context: Context) -> Finding:
-    roles = {name: role for name, role in context.seen.server.roles.items() if name != CONTROL_ROLE}
+    roles = {name: role for name, role in context.server.roles.items() if name != CONTROL_ROLE}
     powerful = sorted(name for name, role in roles.items() if role.superuser or role.replication or role.createrole)
     if powerful:
         fix = say("take it away where it is not needed: ALTER ROLE … NOSUPERUSER NOREPLICATION NOCREATEROLE")
@@ -81,7 +79,7 @@ def roles_narrow(context: Context) -> Finding:
 
 @check("checksums-on", "instance", say("data pages carry checksums"), "medium")
 def checksums_on(context: Context) -> Finding:
-    value = context.seen.server.settings.get("data_checksums", "")
+    value = context.server.settings.get("data_checksums", "")
     evidence = say("data_checksums={value}", value=value or "-")
     fix = say("stop the instance with `howdah stop {name}`, run pg_checksums --enable, start it", name=context.want.name)
     return passed(evidence) if value == "on" else failed(evidence, fix)
@@ -89,7 +87,7 @@ def checksums_on(context: Context) -> Finding:
 
 @check("writes-durable", "instance", say("what was committed is on disk"), "critical")
 def writes_durable(context: Context) -> Finding:
-    settings = context.seen.server.settings
+    settings = context.server.settings
     found = {name: settings.get(name, "-") for name in ("fsync", "full_page_writes")}
     evidence = say("{settings}", settings=", ".join(f"{name}={value}" for name, value in found.items()))
     if set(found.values()) != {"on"}:
