@@ -1,0 +1,182 @@
+"""Howdah dies, with kill -9's suddenness, after each single step of every change; the next pass converges, both hops are proven, and the
+pass after that plans nothing. Each change is made there and back, so that no step is only ever seen in one direction.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from tests.real.instances import DATABASE, PASSWORD, USER, Place, Voice, in_child, place, prove, served_by, stock
+from tests.real.servers import free_port
+
+from howdah import compose
+from howdah.core.steps import Host
+from howdah.core.wishes import Creation
+from howdah.secret import Secret
+from howdah.service import Service
+
+DEATH = 9
+STEPS = {name for name in vars(Host) if not name.startswith("_")} - {"facts", "observe"}
+Verb = Callable[[Service], object]
+
+
+class Dying:
+    """A machine on which this process dies: right after its n-th step, or with none allowed before its first."""
+
+    def __init__(self, host: Any, steps: int) -> None:
+        self._host, self._left = host, steps
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._host, name)
+        return self._step(found) if name in STEPS else found
+
+    def _step(self, act: Callable[..., None]) -> Callable[..., None]:
+        def step(*args: Any, **kwargs: Any) -> None:
+            if self._left == 0:
+                os._exit(DEATH)
+            act(*args, **kwargs)
+            self._left -= 1
+            if self._left == 0:
+                os._exit(DEATH)
+
+        return step
+
+
+def dies(here: Place, verb: Verb, steps: int) -> bool:
+    """Run a verb in a child that dies after so many steps; False when the verb was done before."""
+
+    def act() -> None:
+        service = compose.service(here.home)
+        verb(served_by(service, Dying(here.host, steps)))
+
+    return in_child(act)
+
+
+def asks(verb: str) -> Any:
+    return Voice().caller(verb)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change there and back."""
+
+    there: Verb
+    back: Verb
+
+
+PORTS = [str(free_port()) for _ in range(2)]
+CHANGES = {
+    "a parameter by reload": Change(
+        lambda s: s.set_parameters("shop", {"work_mem": "5MB"}, [], asks("set")),
+        lambda s: s.set_parameters("shop", {}, ["work_mem"], asks("unset")),
+    ),
+    "a parameter by restart": Change(
+        lambda s: s.set_parameters("shop", {"max_prepared_transactions": "5"}, [], asks("set")),
+        lambda s: s.set_parameters("shop", {}, ["max_prepared_transactions"], asks("unset")),
+    ),
+    "ssl": Change(
+        lambda s: s.set_parameters("shop", {"ssl": "off"}, [], asks("set")),
+        lambda s: s.set_parameters("shop", {"ssl": "on"}, [], asks("set")),
+    ),
+    "the pooler": Change(
+        lambda s: s.remove_extension("shop", "pooler", asks("remove")),
+        lambda s: s.add_extension("shop", "pooler", {"listen_port": PORTS[0]}, asks("add")),
+    ),
+    "a pooler setting by reload": Change(
+        lambda s: s.set_extension("shop", "pooler", {"pool_mode": "transaction"}, asks("set")),
+        lambda s: s.set_extension("shop", "pooler", {"pool_mode": "session"}, asks("set")),
+    ),
+    "a pooler setting by takeover": Change(
+        lambda s: s.set_extension("shop", "pooler", {"listen_port": PORTS[1]}, asks("set")),
+        lambda s: s.set_extension("shop", "pooler", {"listen_port": PORTS[0]}, asks("set")),
+    ),
+    "an extension": Change(
+        lambda s: s.add_extension("shop", "pg_stat_statements", {}, asks("add")),
+        lambda s: s.remove_extension("shop", "pg_stat_statements", asks("remove")),
+    ),
+    "the endpoints": Change(
+        lambda s: s.set_reach("shop", ["direct", "pooled"], ["127.0.0.2"], ["db.example.org"], ["10.0.0.0/8"], asks("endpoints")),
+        lambda s: s.set_reach("shop", ["direct", "pooled"], ["127.0.0.1"], ["db.example.net"], ["10.1.0.0/16"], asks("endpoints")),
+    ),
+    "users": Change(
+        lambda s: s.add_user("shop", "two", [DATABASE], Secret("x y z"), asks("users add")),
+        lambda s: s.delete_user("shop", "two", asks("users delete")),
+    ),
+    "databases": Change(
+        lambda s: s.add_database("shop", "second", USER, None, asks("databases add")),
+        lambda s: s.delete_database("shop", "second", asks("databases delete")),
+    ),
+    "a restart": Change(lambda s: s.restart("shop", asks("restart")), lambda s: s.restart("shop", asks("restart"))),
+    "a stop": Change(lambda s: s.stop("shop", asks("stop")), lambda s: s.start("shop", asks("start"))),
+}
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Place]:
+    with place() as made:
+        made.create("shop")
+        yield made
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_survives_a_crash_after_each_step(here: Place, change: Change) -> None:
+    for steps in itertools.count():
+        died = [_survives(here, verb, steps) for verb in (change.there, change.back)]
+        if not any(died):
+            assert steps > 1, "the change takes no step at all"
+            return
+
+
+def _survives(here: Place, verb: Verb, steps: int) -> bool:
+    died = dies(here, verb, steps)
+    here.repair()
+    if here.want().state == "running":
+        prove(here)
+    else:
+        assert here.repair() == ()
+    return died
+
+
+def test_create_survives_a_crash_after_each_step() -> None:
+    with place(spares=0) as here:
+        for steps in itertools.count():
+            stock(here.home)
+            ports = [free_port(), free_port()]
+            request = Creation("shop", port=ports[0], extensions={"pooler": {"listen_port": str(ports[1])}}, database=DATABASE, user=USER)
+
+            def create(service: Service, request: Creation = request) -> None:
+                service.create(request, asks("create"), Secret(PASSWORD))
+
+            died = dies(here, create, steps)
+            if steps % 2:
+                create(here.service)
+            else:
+                here.repair()
+            prove(here)
+            here.delete()
+            assert not list((here.home / "instances").iterdir())
+            if not died:
+                assert steps > 8
+                return
+
+
+def test_delete_survives_a_crash_after_each_step() -> None:
+    with place(spares=0) as here:
+        for steps in itertools.count():
+            stock(here.home)
+            here.create("shop", database=None, user=None)
+            layout = here.layout()
+            died = dies(here, lambda s: s.delete("shop", asks("delete")), steps)
+            if died:
+                here.service.repair("shop", asks("repair"))
+            assert not layout.root.exists()
+            assert here.service.all() == []
+            assert [entry.instance.name for entry in here.service.trash()][:1] == ["shop"]
+            if not died:
+                assert steps > 1
+                return
