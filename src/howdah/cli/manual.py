@@ -36,7 +36,7 @@ def overview(group: Any, path: str, speak: Speak) -> str:
     rows = [(name, _first(_say(each.help, speak))) for name, each in group.commands.items() if not each.hidden]
     options = [_option(each, speak) for each in _parts(group, "option")]
     lines = [
-        *_usage_lines(f"{path} {speak(say('COMMAND'))} …", speak),
+        *_usage_lines(" ".join((path, speak(say("COMMAND")), "…")), speak),
         *_prose(_say(group.help, speak)),
         *_table(speak(say("Commands:")), rows),
         *_table(speak(say("Options:")), [*options, _help_row(speak)]),

@@ -98,7 +98,8 @@ class Screen:
         for line in rest:
             self._tell(f"  {plain(line)}")
         hint = f"; {plain(self.text(refusal.hint))}" if refusal.hint is not None else ""
-        self._tell(f"{self.paint(say('error:'), 'red', self.err)} {plain(first)}{hint}")
+        opening = self.paint(say("error:"), "red", self.err)
+        self._tell(f"{opening} {plain(first)}{hint}")
 
     def _tell(self, line: str) -> None:
         with suppress(OSError, ValueError):
