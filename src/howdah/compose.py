@@ -20,9 +20,11 @@ from howdah.store.sqlite import open_store
 
 if TYPE_CHECKING:
     from howdah.connect import Snippet, Target
+    from howdah.core.doctor import Finding
     from howdah.verify import Report
 
 TRASH_SECONDS = 600.0
+PATIENCE_SECONDS = 60.0
 
 
 def service(home: Path, *, trash_seconds: float = TRASH_SECONDS) -> Service:
@@ -45,7 +47,16 @@ def verify(home: Path, name: str) -> Report:
     from howdah.verify import verify as check
 
     want = open_store(home).find(name)
-    return check(want, LocalSeat(local_host(home), want), time.time())
+    with lease(home, want.id, f"howdah verify {want.name}", PATIENCE_SECONDS):  # two looks at once would change each other's probe
+        return check(want, LocalSeat(local_host(home), want), time.time())
+
+
+def doctor(home: Path) -> tuple[Finding, ...]:
+    """Tell whether this machine is fit, and what should be known of its instances; nothing is made or changed."""
+    from howdah.core.doctor import judge
+    from howdah.host.inspect import inspect
+
+    return judge(inspect(home, local_host(home), open_store(home).instances()))
 
 
 def make_spare(home: Path, major: int) -> None:

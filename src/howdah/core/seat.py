@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from howdah.core.observed import Observed
@@ -98,8 +97,4 @@ class Seat(Protocol):
 
     def kept(self) -> Sequence[Kept]:
         """Return every file and directory of the instance that holds a key, data, configuration or a secret, and the CA's key."""
-        ...
-
-    def foreign_ca(self) -> Path:
-        """Return the certificate of an authority that is not ours, as a PEM file."""
         ...

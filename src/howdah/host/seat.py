@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +12,7 @@ from howdah.core.instance import HOPS, PROBE_ROLE, Instance
 from howdah.core.observed import Observed
 from howdah.core.seat import Backend, Kept, KeptKind, PoolSession, Rule
 from howdah.errors import Refusal
-from howdah.host import admin, pgbouncer, pki, pooler, roles, sql
+from howdah.host import admin, pgbouncer, pooler, roles, sql
 from howdah.host.local import LocalHost
 from howdah.phrase import say
 from howdah.secret import Secret
@@ -23,6 +21,7 @@ _BACKENDS: Final = """
 SELECT a.pid, host(a.client_addr), coalesce(s.version, ''), coalesce(s.cipher, '')
 FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid) WHERE a.usename = %s AND a.backend_type = 'client backend'
 """
+_END_PROBE: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
 _RULES: Final = """
 SELECT line_number, type, coalesce(array_to_string(database, ','), ''), coalesce(array_to_string(user_name, ','), ''),
     concat_ws('/', address, netmask), auth_method FROM pg_hba_file_rules WHERE error IS NULL ORDER BY line_number
@@ -51,8 +50,11 @@ class LocalSeat:
             session.execute(f"ALTER ROLE {PROBE_ROLE} VALID UNTIL '2000-01-01'".encode())
 
     def close_probe(self) -> None:
-        """Take login, password and sessions from it."""
-        roles.close_probe(self.host.seat(self.want))
+        """Take login, password and sessions from it, also those that the pooler keeps: the next proof shall not meet an old one."""
+        seat = self.host.seat(self.want)
+        roles.close_probe(seat)
+        with sql.control(seat, say("end the probe's sessions")) as session:
+            session.execute(_END_PROBE.encode(), [PROBE_ROLE])
 
     def backends(self) -> Sequence[Backend]:
         """Return its sessions as PostgreSQL sees them."""
@@ -95,7 +97,7 @@ class LocalSeat:
         server, pool, own = (frozenset({user}) for user in (facts.server_user, facts.pooler_user, facts.own_user))
         look: Callable[[KeptKind, Path, int, frozenset[str]], Iterator[Kept]] = _look
         yield from look("ca-key", self.host.home / "ca" / "ca.key", 0o600, own)
-        yield from look("configuration", self.host.home / "store.sqlite3", 0o600, own)
+        yield from look("secret", self.host.home / "store.sqlite3", 0o600, own)
         yield from look("data", layout.data, 0o700, server)
         yield from look("socket", layout.socket_dir, 0o710, server)
         for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf"):
@@ -108,14 +110,6 @@ class LocalSeat:
             yield from look("socket", layout.pool, 0o700, pool)
             for path in (*layout.pool.glob("hba.*"), *layout.pool.glob("g*/pgbouncer.ini"), layout.pool / "users.txt"):
                 yield from look("configuration", path, 0o600, pool)
-
-    @cached_property
-    def _elsewhere(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="howdah-foreign-")
-
-    def foreign_ca(self) -> Path:
-        """Return a CA certificate that was made a moment ago and has signed nothing."""
-        return pki.authority(Path(self._elsewhere.name)).file
 
 
 def _look(kind: KeptKind, path: Path, widest: int, owners: frozenset[str]) -> Iterator[Kept]:
