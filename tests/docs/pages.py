@@ -40,6 +40,7 @@ _SAME = (
     (re.compile(r"\b[0-9a-f]{40}\b"), "SERIAL"),
     (re.compile(r"\b\d+ (days|дн\.|дней|дня|день)"), "396 days"),
     (re.compile(r"\bPostgreSQL 1\d\b"), "PostgreSQL 15"),
+    (re.compile(r"пройдено \d+, не пройдено 0, предупреждений \d+, пропущено \d+"), "пройдено 63, не пройдено 0"),
     (re.compile(r"\bpassed \d+, failed 0, warnings \d+, skipped \d+"), "passed 63, failed 0, warnings 0, skipped 0"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+Z)?"), "DATE"),
 )
