@@ -110,9 +110,14 @@ stamp_of() {
 # The developers' lock holds the users' too, so its environment serves both.
 environment_fits() {
     [ -x "$here/.venv/bin/python" ] && [ -r "$here/.venv/howdah-stamp" ] || return 1
-    wanted=$(stamp_of "$here/.venv/bin/python")
-    read -r stamp <"$here/.venv/howdah-stamp"
-    case "$stamp " in "$wanted "*) return 0 ;; *) return 1 ;; esac
+    read -r stamp <"$here/.venv/howdah-stamp" || return 1
+    case "$stamp " in "$(stamp_of "$here/.venv/bin/python") "*) return 0 ;; *) return 1 ;; esac
+}
+
+# A developers' environment is made anew as one: it must not lose its tools because a command was run after a change of the locks.
+keep_tools() {
+    read -r interpreter users developers 2>/dev/null <"$here/.venv/howdah-stamp" || true
+    [ -z "${developers:-}" ] || locks='requirements.lock requirements-dev.lock'
 }
 
 # Made under another name and renamed when whole; the .pth file is relative, so a clone may be moved.
@@ -154,6 +159,6 @@ ensure_environment() {
             refuse environment_busy "cannot make $here/.venv: another launch has held its lock for 10 minutes" "end that launch, then try again" \
                 "нельзя создать $here/.venv: другой запуск держит блокировку 10 минут" "завершите его и повторите"
     }
-    environment_fits || make_environment
+    environment_fits || { keep_tools; make_environment; }
     exec 9<&-
 }
