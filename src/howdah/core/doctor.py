@@ -1,0 +1,447 @@
+"""Is this machine fit? Plain facts in, findings out: versions and what they lack, weaknesses, limits, space, ports, and each instance.
+
+Nothing here looks at anything. `fail` is what stops Howdah from working here, `warn` what somebody should know; every one says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import reduce
+from typing import Final, Literal
+
+from howdah.catalog import advisories
+from howdah.catalog.advisories import Minor, Weakness
+from howdah.catalog.parameters import MAJORS
+from howdah.core.layout import LONGEST_SOCKET
+from howdah.core.machine import Quick
+from howdah.phrase import Phrase, say
+
+Result = Literal["pass", "warn", "fail", "skip"]
+_MIB = 2**20
+_SCARCE = 0.15
+_ALMOST_NONE = 0.02
+_FEW_DAYS, _VERY_FEW_DAYS = 30, 7
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: `evidence` is what was seen, `fix` what to do about it."""
+
+    id: str
+    title: Phrase
+    result: Result
+    evidence: Phrase
+    fix: Phrase | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """An installed PostgreSQL or PgBouncer."""
+
+    path: str
+    version: str  # 15.18; empty when it does not say
+    package: str = ""
+    package_version: str = ""
+    mended: frozenset[str] = frozenset()  # CVEs that the package's changelog names
+    openssl: str = ""
+    systemd: bool = True  # PgBouncer only: can take over listening sockets
+
+    @property
+    def number(self) -> tuple[int, ...]:
+        """The version as numbers; parts such as beta1 count as 0."""
+        return tuple(int(part) if part.isdigit() else 0 for part in self.version.split("."))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The file system that holds the home."""
+
+    free: int
+    total: int
+    free_files: int
+    total_files: int  # 0 where the file system has no such limit
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What the kernel can do for the keeper and for waiting."""
+
+    release: str
+    pidfd: bool
+    steering: bool  # SO_REUSEPORT groups that a classic BPF program steers
+
+
+@dataclass(frozen=True)
+class Doctored:
+    """One instance, looked at without a login; versions are empty where nothing runs."""
+
+    name: str
+    quick: Quick
+    running_version: str = ""
+    installed_version: str = ""
+    pooler_running: str = ""
+    pooler_installed: str = ""
+    replaced: tuple[str, ...] = ()  # program files and libraries in use that an update has replaced
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What this machine is and has, as far as the doctor judges it."""
+
+    now: float
+    home: str
+    socket_bytes: int  # of the longest unix socket that an instance would have
+    root: bool
+    sudo: bool
+    server_user: bool  # as root: whether the system user `postgres` is there
+    python: str
+    keeper_python: Phrase | str  # path, or why there is none
+    servers: Mapping[int, Program]
+    pooler: Program | None
+    open_files: int
+    memory_mib: int
+    available_mib: int
+    space: Space
+    kernel: Kernel
+    loopback_v6: bool
+    ports: Mapping[int, str | None]  # who holds it
+    lingering: bool | None = None  # None: logging out ends nothing here
+    renews: bool = False
+    instances: Sequence[Doctored] = field(default=())
+
+
+def judge(found: Condition) -> tuple[Finding, ...]:
+    """Return every finding, in the order in which a person reads them."""
+    return (
+        _servers(found),
+        *_support(found),
+        *_server_weaknesses(found),
+        _pooler(found),
+        *_pooler_weaknesses(found),
+        _openssl(found),
+        *_lacking(found),
+        _rights(found),
+        _python(found),
+        _kernel(found.kernel),
+        _files(found),
+        _memory(found),
+        _space(found),
+        _socket_path(found),
+        _loopback(found),
+        *(_port(number, holder) for number, holder in found.ports.items()),
+        _clock(found),
+        _unattended(found),
+        *_logout(found),
+        *(finding for each in found.instances for finding in _instance(each)),
+    )
+
+
+def _and(phrases: Sequence[Phrase | str]) -> Phrase | str:
+    """Join what was found with semicolons, each part translatable by itself."""
+    return reduce(lambda left, right: say("{left}; {right}", left=left, right=right), phrases)
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------------------------------------------
+
+
+def _servers(found: Condition) -> Finding:
+    title = say("PostgreSQL")
+    usable = {major: each for major, each in found.servers.items() if major in MAJORS}
+    if not usable:
+        fix = say("sudo apt-get install postgresql, or name its programs in HOWDAH_POSTGRES_BINDIRS")
+        return Finding("postgresql", title, "fail", say("no server of versions {first} to {last}", first=MAJORS[0], last=MAJORS[-1]), fix)
+    listed = ", ".join(f"{each.version} ({each.package_version or each.path})" for each in usable.values())
+    return Finding("postgresql", title, "pass", say("{versions}", versions=listed))
+
+
+def _support(found: Condition) -> Iterator[Finding]:
+    for major in found.servers:
+        last = advisories.LAST_DAYS.get(major)
+        if last is None or found.now < _day(last) + _DAY:
+            continue
+        evidence = say("nobody mends version {major} since {date}", major=major, date=last)
+        yield Finding(f"postgresql-{major}-support", say("PostgreSQL {major}: support", major=major), "warn", evidence, _NEWER)
+
+
+_NEWER: Final = say("create new instances on a newer version, and move the data with pg_dump")
+
+
+def _day(text: str) -> float:
+    return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).timestamp()
+
+
+def _server_weaknesses(found: Condition) -> Iterator[Finding]:
+    for major, each in found.servers.items():
+        title = say("PostgreSQL {version}: published weaknesses", version=each.version or major)
+        name = f"postgresql-{major}-advisories"
+        minor = each.number[1] if len(each.number) > 1 else None
+        if minor is None:
+            yield Finding(name, title, "skip", say("it does not tell its minor version"))
+            continue
+        lacks = advisories.of_postgres(major, minor, each.mended)
+        if not lacks:
+            yield Finding(name, title, "pass", say("none that the table of {date} knows of", date=advisories.date()))
+            continue
+        newest = lacks[-1].version
+        package = each.package or "postgresql"
+        fix = say(
+            "sudo apt-get install --only-upgrade {package} (to {newest} or later), then howdah restart", package=package, newest=newest
+        )
+        yield Finding(name, title, "warn", _unmended(lacks), fix)
+
+
+def _unmended(lacks: Sequence[Minor]) -> Phrase:
+    by_release = ", ".join(f"{each.version}: {len(each.mended)}" for each in lacks)
+    grave = [one for each in reversed(lacks) for one in each.mended if one.kind in ("stranger", "code")]
+    rest = sum(len(each.mended) for each in lacks) - len(grave)
+    if not grave:
+        return say("mended in later releases ({releases})", releases=by_release)
+    named = "; ".join(f"{one.id}: {one.consequence}" for one in grave)
+    return say(
+        "mended in later releases ({releases}); the gravest: {named}; and {rest} others", releases=by_release, named=named, rest=rest
+    )
+
+
+# --- PgBouncer ----------------------------------------------------------------------------------------------------------------------
+
+
+def _pooler(found: Condition) -> Finding:
+    title, pooler = say("PgBouncer"), found.pooler
+    if pooler is None:
+        evidence = say("not installed; instances work without it, the extension pooler does not")
+        return Finding("pgbouncer", title, "warn", evidence, say("sudo apt-get install pgbouncer"))
+    if not pooler.version:
+        return Finding("pgbouncer", title, "fail", say("{path} does not run", path=pooler.path), say("sudo apt-get install pgbouncer"))
+    if not pooler.systemd:
+        evidence = say("{version} was built without systemd's library and cannot take over listening sockets", version=pooler.version)
+        fix = say("install the operating system's own, or build it with --with-systemd")
+        return Finding("pgbouncer", title, "fail", evidence, fix)
+    return Finding("pgbouncer", title, "pass", say("{version} ({from_where})", version=pooler.version, from_where=_source(pooler)))
+
+
+def _source(program: Program) -> str:
+    return program.package_version or program.path
+
+
+def _pooler_weaknesses(found: Condition) -> Iterator[Finding]:
+    if found.pooler is None or not found.pooler.version:
+        return
+    lacks = advisories.of_pooler(found.pooler.number, found.pooler.package_version, found.pooler.mended)
+    for each in sorted(lacks, key=lambda each: each.prevented is not None):
+        yield _weakness(found.pooler.version, each)
+    if not lacks:
+        title = say("PgBouncer {version}: published weaknesses", version=found.pooler.version)
+        yield Finding("pgbouncer-advisories", title, "pass", say("none that the table of {date} knows of", date=advisories.date()))
+
+
+def _weakness(version: str, each: Weakness) -> Finding:
+    title = say("PgBouncer {version}: {cve}", version=version, cve=each.id)
+    if each.prevented is not None:
+        return Finding(each.id, title, "pass", say("not here, for {why} ({consequence})", why=each.prevented, consequence=each.consequence))
+    fixed = ".".join(map(str, each.fixed))
+    fix = say("install PgBouncer {fixed} or later; until then open the pooler's port to known networks alone (--allow)", fixed=fixed)
+    return Finding(each.id, title, "warn", each.consequence, fix)
+
+
+def _openssl(found: Condition) -> Finding:
+    programs = [*(("PostgreSQL " + each.version, each) for each in found.servers.values())]
+    if found.pooler is not None:
+        programs.append(("PgBouncer " + found.pooler.version, found.pooler))
+    listed = ", ".join(f"{name}: {each.openssl or '?'}" for name, each in programs)
+    old = [name for name, each in programs if each.openssl.startswith(("OpenSSL 0", "OpenSSL 1.0", "0.", "1.0"))]
+    title = say("OpenSSL")
+    if not programs:
+        return Finding("openssl", title, "skip", say("there is no server to ask"))
+    if old:
+        fix = say("use an operating system that still mends its OpenSSL")
+        return Finding("openssl", title, "warn", say("no TLS 1.3 with {programs} ({all})", programs=", ".join(old), all=listed), fix)
+    return Finding("openssl", title, "pass", say("{versions}", versions=listed))
+
+
+# --- what versions lack -------------------------------------------------------------------------------------------------------------
+
+_POOLER_FEATURES: Final = (
+    ((1, 19), say("the lookup function in one place instead of in every database (auth_dbname), and peers")),
+    ((1, 21), say("prepared statements in transaction mode (so pool_mode is session if not said)")),
+    ((1, 23), say("ending gently on SIGTERM")),
+    ((1, 24), say("ending one client by itself (KILL_CLIENT)")),
+    ((1, 25), say("RELOAD that tells its errors, direct TLS from clients, transaction_timeout")),
+)
+_SERVER_FEATURES: Final = (
+    (14, say("idle_session_timeout")),
+    (15, say("databases with an ICU locale, a view of the errors in pg_ident.conf")),
+    (16, say("scram_iterations")),
+    (17, say("direct TLS from clients, transaction_timeout")),
+    (18, say("more than one TLS group (ssl_groups)")),
+)
+
+
+def _lacking(found: Condition) -> Iterator[Finding]:
+    for major, server in found.servers.items():
+        lacks = [what for since, what in _SERVER_FEATURES if major < since]
+        if lacks:
+            yield _lacks(f"postgresql-{major}-features", say("PostgreSQL {version} lacks", version=server.version or major), lacks)
+    if found.pooler is not None and found.pooler.version:
+        lacks = [what for since, what in _POOLER_FEATURES if found.pooler.number < since]
+        if lacks:
+            yield _lacks("pgbouncer-features", say("PgBouncer {version} lacks", version=found.pooler.version), lacks)
+
+
+def _lacks(name: str, title: Phrase, lacks: Sequence[Phrase]) -> Finding:
+    return Finding(name, title, "pass", say("{features}", features=_and(lacks)))
+
+
+# --- the machine --------------------------------------------------------------------------------------------------------------------
+
+
+def _rights(found: Condition) -> Finding:
+    title = say("rights")
+    if not found.root:
+        can = say("sudo is there") if found.sudo else say("there is no sudo")
+        return Finding("rights", title, "pass", say("an ordinary user: PostgreSQL and PgBouncer run as this user, too; {sudo}", sudo=can))
+    if not found.server_user:
+        fix = say("sudo apt-get install postgresql, which makes it")
+        return Finding("rights", title, "fail", say("root, but there is no system user postgres for the servers to run as"), fix)
+    return Finding("rights", title, "pass", say("root: PostgreSQL and PgBouncer run under system users of their own"))
+
+
+def _python(found: Condition) -> Finding:
+    title = say("Python")
+    if isinstance(found.keeper_python, Phrase):
+        return Finding("python", title, "fail", found.keeper_python, say("sudo apt-get install python3-minimal"))
+    return Finding("python", title, "pass", say("{version}; for the keeper {path}", version=found.python, path=found.keeper_python))
+
+
+def _kernel(kernel: Kernel) -> Finding:
+    title = say("kernel")
+    if not kernel.pidfd:
+        fix = say("use Linux 5.3 or later")
+        return Finding("kernel", title, "fail", say("{release} has no pidfd, by which ends are waited for", release=kernel.release), fix)
+    if not kernel.steering:
+        evidence = say(
+            "{release} does not steer SO_REUSEPORT groups: a planned change of the pooler may reset logins", release=kernel.release
+        )
+        return Finding("kernel", title, "warn", evidence, say("use Linux 4.5 or later, outside of a sandbox that forbids it"))
+    return Finding("kernel", title, "pass", say("{release}: pidfd, steered SO_REUSEPORT groups", release=kernel.release))
+
+
+def _files(found: Condition) -> Finding:
+    title, limit = say("open files"), found.open_files
+    fix = say("raise it: ulimit -Hn 65536, or LimitNOFILE= of the unit")
+    if limit < 1024:
+        return Finding("open-files", title, "fail", say("a process may open {limit}", limit=limit), fix)
+    if limit < 4096:
+        return Finding("open-files", title, "warn", say("a process may open {limit}: max_client_conn stays small", limit=limit), fix)
+    return Finding("open-files", title, "pass", say("a process may open {limit}", limit=limit))
+
+
+def _memory(found: Condition) -> Finding:
+    title = say("memory")
+    evidence = say("{available} MiB of {total} MiB available", available=found.available_mib, total=found.memory_mib)
+    if found.available_mib < 256:
+        return Finding("memory", title, "warn", evidence, say("free memory, or create instances with --size tiny"))
+    return Finding("memory", title, "pass", evidence)
+
+
+def _space(found: Condition) -> Finding:
+    title, space = say("disk"), found.space
+    shares = [space.free / space.total if space.total else 0.0]
+    if space.total_files:
+        shares.append(space.free_files / space.total_files)
+    evidence = say(
+        "{free} MiB of {total} MiB free below {home}, {files} % of its inodes",
+        free=space.free // _MIB,
+        total=space.total // _MIB,
+        home=found.home,
+        files=round(100 * shares[-1]) if space.total_files else 100,
+    )
+    if min(shares) < _ALMOST_NONE:
+        return Finding("disk", title, "fail", evidence, say("free space now: PostgreSQL stops when it cannot write its WAL"))
+    if min(shares) < _SCARCE:
+        return Finding("disk", title, "warn", evidence, say("free space, or move HOWDAH_HOME to a larger disk"))
+    return Finding("disk", title, "pass", evidence)
+
+
+def _socket_path(found: Condition) -> Finding:
+    title = say("length of the home's path")
+    evidence = say("a unix socket in it has {length} bytes of {limit}", length=found.socket_bytes, limit=LONGEST_SOCKET)
+    if found.socket_bytes > LONGEST_SOCKET:
+        longest = LONGEST_SOCKET - found.socket_bytes + len(found.home.encode())
+        return Finding("socket-path", title, "fail", evidence, say("set HOWDAH_HOME to a path of at most {limit} bytes", limit=longest))
+    return Finding("socket-path", title, "pass", evidence)
+
+
+def _loopback(found: Condition) -> Finding:
+    evidence = say("::1 is there") if found.loopback_v6 else say("there is no ::1: instances listen on 127.0.0.1 alone")
+    return Finding("loopback-v6", say("IPv6 on this machine"), "pass", evidence)
+
+
+def _port(number: int, holder: str | None) -> Finding:
+    title = say("port {port}", port=number)
+    if holder is None:
+        return Finding(f"port-{number}", title, "pass", say("free"))
+    return Finding(f"port-{number}", title, "pass", say("held by {holder}: a new instance takes the next free one", holder=holder))
+
+
+def _clock(found: Condition) -> Finding:
+    title = say("clock")
+    said = datetime.fromtimestamp(found.now, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if found.now < _day(advisories.date()):
+        evidence = say("it says {now}, which is before this Howdah was made", now=said)
+        return Finding("clock", title, "fail", evidence, say("set the clock: certificates made now would not be valid elsewhere"))
+    return Finding("clock", title, "pass", say("it says {now}", now=said))
+
+
+def _unattended(found: Condition) -> Finding:
+    title = say("while nobody types")
+    if found.renews:
+        return Finding("unattended", title, "pass", say("something renews certificates and starts instances after a reboot"))
+    evidence = say("nothing starts instances after a reboot, and certificates are renewed only by commands that touch their instance")
+    return Finding("unattended", title, "warn", evidence, say("let cron run howdah repair --all @reboot and @daily"))
+
+
+def _logout(found: Condition) -> Iterator[Finding]:
+    if found.lingering is None:
+        return
+    title = say("logging out")
+    if found.lingering:
+        yield Finding("logout", title, "pass", say("this user lingers: servers keep their shared memory"))
+        return
+    evidence = say("systemd may remove the shared memory of your servers when you log out (RemoveIPC)")
+    yield Finding("logout", title, "warn", evidence, say("sudo loginctl enable-linger"))
+
+
+# --- each instance ------------------------------------------------------------------------------------------------------------------
+
+
+def _instance(each: Doctored) -> Iterator[Finding]:
+    yield _certificates(each)
+    restart, repair = say("howdah restart {name}", name=each.name), say("howdah repair {name}", name=each.name)
+    for program, running, installed, fix in (
+        ("PostgreSQL", each.running_version, each.installed_version, restart),
+        ("PgBouncer", each.pooler_running, each.pooler_installed, repair),
+    ):
+        if running and installed and running != installed:
+            title = say("{name}: {program}", name=each.name, program=program)
+            evidence = say("{running} runs, {installed} is installed", running=running, installed=installed)
+            yield Finding(f"{each.name}-{program.lower()}-older", title, "warn", evidence, fix)
+    if each.replaced and each.running_version == each.installed_version and each.pooler_running == each.pooler_installed:
+        evidence = say("an update has replaced what it still uses: {files}", files=", ".join(each.replaced))
+        yield Finding(f"{each.name}-replaced", say("{name}: libraries", name=each.name), "warn", evidence, restart)
+
+
+def _certificates(each: Doctored) -> Finding:
+    name, title = f"{each.name}-certificates", say("{name}: certificates as served", name=each.name)
+    days = {hop: left for hop, left in each.quick.days_left.items() if left is not None}
+    if not days:
+        return Finding(name, title, "skip", say("nothing serves TLS now"))
+    listed = ", ".join(f"{hop} {left:.0f}" for hop, left in days.items())
+    evidence, fix = say("days left: {listed}", listed=listed), say("howdah repair {name}", name=each.name)
+    if min(days.values()) < _VERY_FEW_DAYS:
+        return Finding(name, title, "fail", evidence, fix)
+    return Finding(
+        name, title, "warn" if min(days.values()) < _FEW_DAYS else "pass", evidence, fix if min(days.values()) < _FEW_DAYS else None
+    )
