@@ -67,7 +67,7 @@ class Request:
             self.screen.note(line)
         self.screen.err.write(self.screen.text(say("go on? [y/N]")) + " ")
         self.screen.err.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes", "д", "да"):
+        if _typed() not in ("y", "yes", "д", "да"):
             raise Failed("not_agreed", say("cannot go on: it was not agreed to"))
 
     def password(self, *, from_stdin: bool) -> Secret | None:
@@ -104,6 +104,14 @@ def read_password() -> Secret:
         hint = say("give it one line, or leave --password-stdin out and a password is made")
         raise Invalid("invalid_password", say("cannot read a password: standard input is empty"), hint)
     return check_password(text.removesuffix("\n"))
+
+
+def _typed() -> str:
+    """Return the answer to a question; Ctrl-C is an answer too, for nothing has begun yet."""
+    try:
+        return sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        return ""
 
 
 def _actor() -> str:
