@@ -1,4 +1,4 @@
-"""How long an instance takes to come into the world, beside PostgreSQL alone: `python -m bench.create [ROUNDS]`, from the root of the clone.
+"""How long an instance takes to come into the world, beside PostgreSQL alone: `python -m bench.create [ROUNDS]`, from the clone's root.
 
 Bare means the same initdb options, time zone and configuration defaults as PostgreSQL has them, driven without waiting in steps: anything
 slower would flatter us. Each round does every case once; data directories are kept to the end, for making files soon after removing

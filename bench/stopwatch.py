@@ -102,7 +102,10 @@ def end(home: Path) -> None:
     """Delete what is left of a run: its instances, then everything below its home."""
     for each in json.loads(howdah(home, "list", "--json")[1]):
         howdah(home, "delete", each["name"], "--yes")
-    shutil.rmtree(home)
+    deadline = time.monotonic() + 60
+    while home.exists():  # a detached process may still be making a spare in it
+        shutil.rmtree(home, ignore_errors=time.monotonic() < deadline)
+        time.sleep(0.1)
 
 
 def surroundings() -> str:
