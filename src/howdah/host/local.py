@@ -29,7 +29,7 @@ from howdah.core.machine import LogSource, Quick
 from howdah.core.observed import Disk, Facts, FileSeen, Inside, Looks, Observed, Server, Wire
 from howdah.core.remember import Trashed
 from howdah.core.steps import Refused, WantedFile
-from howdah.errors import Failed, NotFound, Unavailable, Unsupported
+from howdah.errors import Failed, NotFound, Refusal, Unavailable, Unsupported
 from howdah.host import (
     addresses,
     admin,
@@ -226,8 +226,10 @@ class LocalHost:
 
     def start_server(self, want: Instance) -> None:
         """Start PostgreSQL; an address that it cannot have is named, and refuses the wish that asks for it."""
+        seat = self.seat(want)
+        postgres.fit(seat.layout.pg, seat.account, seat.pooler_gid)  # the directory of its socket may be gone, or open to others
         try:
-            started = postgres.start(self.seat(want))
+            started = postgres.start(seat)
         except Refused:
             raise
         except Failed as failed:
@@ -249,13 +251,14 @@ class LocalHost:
         seat = self.seat(want)
         answers = postgres.state(seat).state == "ready"
         if answers:
-            with sql.control(seat, say("write a checkpoint")) as session:
+            # Only to be quicker; one whose hba file locks us out has to be restarted all the same
+            with contextlib.suppress(Refusal), sql.control(seat, say("write a checkpoint")) as session:
                 session.execute("CHECKPOINT")
         with contextlib.ExitStack() as stack:
             for directory in self._answering(want) if answers else ():
                 stack.enter_context(admin.held(directory, seconds=_PAUSE_SECONDS))
             postgres.stop(seat)
-            postgres.start(seat)
+            self.start_server(want)
 
     def _answering(self, want: Instance) -> list[Path]:
         """Return the generations of the pooler that answer."""

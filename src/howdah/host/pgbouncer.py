@@ -222,8 +222,11 @@ def _word(directory: Path) -> str:
 
 
 def quick_look(directory: Path) -> Running:
-    """See what is alive by the keeper's lock and PgBouncer's pid file; asks nobody."""
-    return Running(_keeper(directory), _member(directory))
+    """See what is alive by the keeper's lock and PgBouncer's pid file; asks nobody. Without that file the keeper's charge is looked for."""
+    keeper, member = _keeper(directory), _member(directory)
+    if keeper is not None and member is None:
+        member = next(iter(members(directory)), None)
+    return Running(keeper, member)
 
 
 def _keeper(directory: Path) -> Process | None:
@@ -264,6 +267,8 @@ def look(directory: Path, *, seconds: float = ANSWER_SECONDS) -> GenerationSeen:
     seen = GenerationSeen(directory, read_plan(directory), alive.keeper, member, _word(directory) == "steering")
     if member is None or seen.plan is None:
         return seen
+    if process.halted(member.pid):
+        return dataclasses.replace(seen, silence=say("it is halted (SIGSTOP)"))
     try:
         with enter(directory, seconds=seconds) as asked:
             number = version_in((asked.ask("SHOW VERSION") or [{}])[0].get("version") or "")

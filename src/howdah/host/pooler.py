@@ -6,6 +6,7 @@ wire. Nothing here decides whether a step is due.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pwd
@@ -23,7 +24,7 @@ from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
 from howdah.core.steps import Refused, WantedFile
 from howdah.errors import Failed, Refusal
-from howdah.host import admin, files, installed, pgbouncer, trial
+from howdah.host import admin, files, installed, pgbouncer, process, trial
 from howdah.host.installed import Binary
 from howdah.host.process import Account
 from howdah.phrase import Phrase, say
@@ -81,9 +82,17 @@ def numbers(layout: Layout) -> list[int]:
     return sorted(int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit())
 
 
+def present(layout: Layout) -> list[int]:
+    """Return the numbers of the generations that have a directory or a process: one whose directory was removed still serves."""
+    pool = os.path.realpath(layout.pool)
+    found = (process.cwd(int(pid)) for pid in os.listdir("/proc") if pid.isdigit())  # noqa: PTH208 names, not paths
+    living = {path.name for path in found if path is not None and str(path.parent) == pool}
+    return sorted({*numbers(layout), *(int(name[1:]) for name in living if name[:1] == "g" and name[1:].isdigit())})
+
+
 def generations(layout: Layout) -> tuple[Generation, ...]:
     """Look at every generation."""
-    return tuple(_generation(layout, number) for number in numbers(layout))
+    return tuple(_generation(layout, number) for number in present(layout))
 
 
 def _generation(layout: Layout, number: int) -> Generation:
@@ -110,7 +119,7 @@ def _generation(layout: Layout, number: int) -> Generation:
 
 def numbers_before(layout: Layout, number: int) -> list[int]:
     """Return the generations older than this one."""
-    return [each for each in numbers(layout) if each < number]
+    return [each for each in present(layout) if each < number]
 
 
 def _files(layout: Layout, directory: Path) -> Mapping[str, FileSeen]:
@@ -167,8 +176,7 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
     older = numbers_before(seat.layout, number)
     for spent in older[:-1]:
         retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
-    if directory.exists():
-        pgbouncer.stop_generation(directory)
+    pgbouncer.stop_generation(directory)
     files.make_directory(directory, 0o700, seat.account)
     files.put(directory / "pgbouncer.ini", _ini(wanted), 0o600, seat.account)
     addresses = tuple((address, seat.port) for address in want.pooled.listen)
@@ -181,10 +189,10 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
 
 
 def _let_leave(directory: Path) -> None:
-    try:
+    if not pgbouncer.look(directory).reachable:
+        return  # that is why it is replaced
+    with contextlib.suppress(Refusal):
         admin.drain(directory, seconds=_LEAVING_SECONDS)
-    except Refusal:
-        return  # it does not answer: that is why it is replaced
 
 
 def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:

@@ -220,17 +220,11 @@ def state(seat: Seat) -> Server:
 
 
 def _reach(seat: Seat, said: _PidFile, found: Process) -> ServerState:
-    if _halted(found.pid):
+    if process.halted(found.pid):
         return "unreachable"
     if said.status != "ready":
         return "starting"  # or stopping: both pass by themselves
     return "ready" if _accepts(seat.socket) else "unreachable"
-
-
-def _halted(pid: int) -> bool:
-    # A stopped postmaster's socket still accepts, for the kernel does it: the state in /proc/PID/stat tells (T, or t under a tracer).
-    text = files.read(Path(f"/proc/{pid}/stat"), 4096) or ""
-    return text.rpartition(")")[2].strip()[:1] in ("T", "t")
 
 
 def _accepts(path: Path) -> bool:

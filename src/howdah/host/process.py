@@ -196,6 +196,14 @@ def alive(process: Process | None) -> bool:
     return process is not None and identify(process.pid) == process
 
 
+def halted(pid: int) -> bool:
+    """Tell whether a process stands still: stopped by a signal, or held by a tracer. Its sockets still accept, for the kernel does it."""
+    try:
+        return _read_stat(pid)[0] in "Tt"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def cwd(pid: int) -> Path | None:
     """Return the working directory of a process; None when it is gone or not ours to ask."""
     return _link(pid, "cwd")
