@@ -12,9 +12,11 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import psycopg
@@ -216,6 +218,44 @@ def prove(place: Place, name: str = "shop") -> None:
             words = place.refused(hop, name=name, sslmode="disable")
             assert "SSL required" in words or "no encryption" in words
     assert place.repair(name) == (), "the second look finds nothing to do"
+    assert place.service.show(name).status == "running"
+
+
+class Waiting:
+    """A client that logs in meanwhile, and may have to wait."""
+
+    def __init__(self, place: Place, name: str = "shop") -> None:
+        self._login: Future[None] = Future()
+        options = {"host": "127.0.0.1", "port": place.want(name).hop_port("pooled"), "sslmode": "prefer", "connect_timeout": 30}
+        who = {"user": USER, "password": PASSWORD, "dbname": DATABASE}
+        self._thread = Thread(target=self._try, args=({**options, **who},))
+        self._thread.start()
+
+    def _try(self, options: dict[str, Any]) -> None:
+        try:
+            psycopg.connect(passfile="/nonexistent", **options).close()
+            self._login.set_result(None)
+        except psycopg.Error as error:
+            self._login.set_exception(error)
+
+    def close(self) -> None:
+        """See that it was let in."""
+        self._thread.join()
+        self._login.result()
+
+
+def strays(place: Place, name: str = "shop") -> dict[int, str]:
+    """Return the processes of an instance that are neither its postmaster's family nor its one keeper with its one PgBouncer."""
+    layout, family = place.layout(name), {place.postmaster(name)}
+    found = processes_below(layout.root)
+    family |= {pid for pid in found if _parent(pid) in family}
+    return {pid: line for pid, line in found.items() if pid not in family | {each.pid for each in place.members(name)}}
+
+
+def _parent(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 # --- homes --------------------------------------------------------------------------------------------------------------------------
@@ -244,16 +284,24 @@ def served_by(service: Service, host: Any) -> Service:
 
 
 def end(here: Place) -> None:
-    """Delete every instance of a home, then end by pid whatever of it still runs, and take the home away."""
+    """Delete every instance of a home, end by pid whatever of it still runs, and take the home away."""
+    end_instances(here)
+    here.service.store.close()
+    shutil.rmtree(here.home, ignore_errors=True)
+
+
+def end_instances(here: Place) -> None:
+    """Delete every instance of a home, however broken, then end by pid whatever of it still runs."""
     for want in here.service.store.everything():
         with suppress(Refusal, psycopg.Error, OSError):
             here.delete(want.name)
-    here.service.store.close()
     for pid in processes_below(here.home):
         found = process.identify(pid)
         if found is not None:
             process.stop(found, signal.SIGKILL, 5)
-    shutil.rmtree(here.home, ignore_errors=True)
+    for want in here.service.store.everything():
+        shutil.rmtree(here.host.layout(want.id).root, ignore_errors=True)
+        here.service.store.forget(want.id)
 
 
 def stock(home: Path) -> None:
