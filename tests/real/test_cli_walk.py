@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -33,6 +35,10 @@ class Shell:
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def create(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Create the instance `shop` on a port that no other test looks for."""
+        return self.run("create", "shop", "--port", str(free_port()), *words)
+
     def json(self, *words: str) -> Any:
         """Run one command and return its answer."""
         return json.loads(self.run(*words, "--json").stdout)
@@ -55,7 +61,7 @@ def shell() -> Iterator[Shell]:
 
 
 def test_the_walk_of_the_tutorial(shell: Shell) -> None:
-    created = shell.run("create", "shop", "--param", "ssl=off", "--database", "shop", "--user", "app").stdout
+    created = shell.create("--param", "ssl=off", "--database", "shop", "--user", "app").stdout
     assert "running" in created and "no TLS" in created and created.count("password for app: ") == 1
     assert shell.json("show", "shop")["status"] == "running"
 
@@ -108,7 +114,7 @@ def assert_nothing_left(shell: Shell, seen: Any) -> None:
 
 
 def test_the_same_wish_again_and_another(shell: Shell) -> None:
-    first = shell.json("create", "shop", "--database", "shop", "--user", "app")
+    first = json.loads(shell.create("--database", "shop", "--user", "app", "--json").stdout)
     assert first["password"]["user"] == "app" and first["operation"]["outcome"] == "done"
     again = shell.json("create", "shop", "--database", "shop", "--user", "app")
     assert "password" not in again
@@ -121,7 +127,7 @@ def test_the_same_wish_again_and_another(shell: Shell) -> None:
 
 
 def test_what_waits_for_a_restart_is_seen(shell: Shell) -> None:
-    shell.run("create", "shop")
+    shell.create()
     shell.run("params", "set", "shop", "shared_buffers=64MB", "--no-restart")
     assert shell.json("show", "shop")["pending_restart"] == ["shared_buffers"]
     (row,) = shell.json("params", "list", "shop")
@@ -133,7 +139,7 @@ def test_what_waits_for_a_restart_is_seen(shell: Shell) -> None:
 
 
 def test_users_and_their_passwords(shell: Shell) -> None:
-    shell.run("create", "shop", "--database", "shop", "--user", "app")
+    shell.create("--database", "shop", "--user", "app")
     shell.run("users", "add", "shop", "report", "--database", "shop", "--password-stdin", given="correct horse\n")
     line = shell.run("connect", "shop", "--user", "report").stdout.strip()
     assert shell.sh(f"{line} -XAtw -c 'SELECT current_user'", PGPASSWORD="correct horse").stdout == "report\n"
@@ -150,7 +156,7 @@ def test_users_and_their_passwords(shell: Shell) -> None:
 
 
 def test_down_comes_with_the_command_that_puts_it_right(shell: Shell) -> None:
-    shell.run("create", "shop")
+    shell.create()
     identity = shell.json("show", "shop")["id"]
     pidfile = next(path for path in (shell.home / "instances" / identity).rglob("postmaster.pid"))
     os.kill(int(pidfile.read_text().split()[0]), 9)
@@ -175,10 +181,28 @@ def test_quickstart_twice(shell: Shell) -> None:
 
 
 def test_work_left_to_a_detached_process_can_be_followed(shell: Shell) -> None:
-    told = shell.run("create", "shop", "--no-wait").stdout
+    told = shell.create("--no-wait").stdout
     assert "howdah operations shop" in told
     for _ in range(300):
         if (seen := shell.json("show", "shop"))["status"] == "running":
             break
     assert seen["status"] == "running"
     assert shell.json("operations", "shop")[-1]["verb"] == "create"
+
+
+def test_ctrl_c_leaves_the_work_to_another_process(shell: Shell) -> None:
+    command = [sys.executable, "-P", "-m", "howdah", "create", "shop", "--port", str(free_port()), "--database", "shop", "--user", "app"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=shell.environment) as running:
+        deadline = monotonic() + 30
+        while not shell.json("operations", "shop") and running.poll() is None and monotonic() < deadline:
+            pass
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    if running.returncode == 0:
+        return  # it was done before the signal came: nothing was left to another process
+    assert running.returncode == 130 and "howdah operations shop" in err.splitlines()[-1] and "password for" not in out
+    deadline = monotonic() + 60
+    while shell.json("show", "shop")["status"] != "running" and monotonic() < deadline:
+        pass
+    again = shell.run("create", "shop", "--database", "shop", "--user", "app").stdout
+    assert again.count("password for app: ") == 1
