@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if exitstatus == 0:
+    """Remove the session's root, but for a failure, which is looked into there."""
+    if exitstatus != pytest.ExitCode.TESTS_FAILED:
         shutil.rmtree(session.config.stash[ROOT], ignore_errors=True)
 
 
