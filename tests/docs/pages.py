@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -174,8 +175,19 @@ class Shell:
         return [Ran(*each) for each in zip(asked, codes, outputs, asks, strict=True)]
 
     def _ported(self, text: str) -> str:
-        """Replace each port that a page names by one that is free here, and the place of all state by ours."""
-        return _PORT.sub(lambda found: self.ports.setdefault(found[0], str(free_port())), text.replace(HOME_IN_DOCUMENTS, str(self.home)))
+        """Put ports that are free here in place of those that a page names and of the first ones, and our state in place of all state.
+
+        A test beside this one may take the first free port while a server of ours is being restarted.
+        """
+        text = _PORT.sub(lambda found: self._port(found[0]), text.replace(HOME_IN_DOCUMENTS, str(self.home)))
+        if text.startswith("howdah create ") and "--port" not in text:
+            text = text.replace("howdah create ", f"howdah create --port {self._port('5432')} ")
+        if "pooler:" in text and "listen_port" not in text:
+            text = text.replace("pooler:", f"pooler:listen_port={self._port('6432')},")
+        return text
+
+    def _port(self, named: str) -> str:
+        return self.ports.setdefault(named, str(free_port()))
 
     def _unported(self, text: str) -> str:
         for named, real in self.ports.items():
@@ -236,7 +248,9 @@ def _at_work(home: Path) -> dict[int, str]:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that was free a moment ago, from below those that the kernel gives to clients."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
