@@ -27,9 +27,9 @@ TRASH_SECONDS = 600.0
 PATIENCE_SECONDS = 60.0
 
 
-def service(home: Path, *, trash_seconds: float = TRASH_SECONDS) -> Service:
-    """Return the verbs over the state below `home`; the store is made when something is first written."""
-    store, host = open_store(home), local_host(home)
+def service(home: Path, *, trash_seconds: float = TRASH_SECONDS, make: bool = True) -> Service:
+    """Return the verbs over the state below `home`; without `make`, for looking only, a home that is not there stays so."""
+    store, host = open_store(home, make=make), local_host(home)
     take: Callable[..., AbstractContextManager[None]] = partial(lease, home)
     return Service(store, host, Reconciler(store, host, {ENGINE.name: ENGINE}), take, partial(holder_of, home), host.layout, trash_seconds)
 
@@ -46,7 +46,7 @@ def verify(home: Path, name: str) -> Report:
     from howdah.host.seat import LocalSeat
     from howdah.verify import verify as check
 
-    want = open_store(home).find(name)
+    want = open_store(home, make=False).find(name)
     with lease(home, want.id, f"howdah verify {want.name}", PATIENCE_SECONDS):  # two looks at once would change each other's probe
         return check(want, LocalSeat(local_host(home), want), time.time())
 
@@ -56,7 +56,7 @@ def doctor(home: Path) -> tuple[Finding, ...]:
     from howdah.core.doctor import judge
     from howdah.host.inspect import inspect
 
-    return judge(inspect(home, local_host(home), open_store(home).instances()))
+    return judge(inspect(home, local_host(home), open_store(home, make=False).instances()))
 
 
 def make_spare(home: Path, major: int) -> None:

@@ -33,6 +33,7 @@ class Request:
     yes: bool = False
     waits: bool = True
     patience: float = 60.0
+    makes: bool = True  # the command may make the home; one that only looks leaves it as it is
 
     @cached_property
     def home(self) -> Path:
@@ -44,7 +45,7 @@ class Request:
         """The verbs over that state."""
         from howdah import compose
 
-        return compose.service(self.home, trash_seconds=settings.trash_seconds())
+        return compose.service(self.home, trash_seconds=settings.trash_seconds(), make=self.makes)
 
     @cached_property
     def caller(self) -> Caller:

@@ -50,9 +50,14 @@ def check(want: Instance, facts: Facts) -> None:
     """Refuse a wish whose connections or descriptors cannot hold."""
     if want.pooler is None:
         return
+    clients = int(want.pooler["max_client_conn"])
+    if "max_connections" in want.parameters and server_share(want) > RESERVED:
+        # named first: it may be what leaves no room for the clients
+        limit = say("file descriptors of one PgBouncer ({limit}) beside {clients} clients", limit=facts.nofile, clients=clients)
+        _within("max_connections", max_connections(want), facts.nofile - _OWN_DESCRIPTORS - clients + RESERVED, limit)
     _within(
         "max_client_conn",
-        int(want.pooler["max_client_conn"]),
+        clients,
         largest_clients(want, facts),
         say("file descriptors of one process ({limit})", limit=facts.nofile),
     )

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from howdah.errors import Invalid
-from howdah.phrase import say
+from howdah.phrase import Phrase, say
 from howdah.secret import Secret
 
 Wish = Literal["running", "stopped", "deleted"]
@@ -150,17 +150,17 @@ def check_role(name: str) -> str:
     """Return a role's name, or refuse it: reserved, or not carried exactly by every file and driver (63 bytes, no control characters)."""
     if name.lower() in _RESERVED_ROLES or name.lower().startswith(("pg_", "howdah")):
         raise Invalid("reserved_name", say("cannot use the role name {name}: it is reserved", name=shown(name)))
-    return _check_identifier(name, "user")
+    return _check_identifier(name, say("user"))
 
 
 def check_database(name: str) -> str:
     """Return a database's name, or refuse it, as for `check_role`."""
     if name.lower() in _RESERVED_DATABASES or name.lower().startswith(("pg_", "howdah")):
         raise Invalid("reserved_name", say("cannot use the database name {name}: it is reserved", name=shown(name)))
-    return _check_identifier(name, "database")
+    return _check_identifier(name, say("database"))
 
 
-def _check_identifier(name: str, kind: str) -> str:
+def _check_identifier(name: str, kind: Phrase) -> str:
     bad = any(unicodedata.category(c)[0] in "CZ" and c != " " for c in name) or name != name.strip()
     if not name or bad or len(name.encode("utf-8", "surrogatepass")) > 63 or unicodedata.normalize("NFC", name) != name:
         hint = say("use 1 to 63 bytes of printable text without control characters and without a space at either end")
