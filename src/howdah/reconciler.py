@@ -97,6 +97,8 @@ class Reconciler:
             account.close("failed", refused)
             return
         before = self.store.withdraw(want)
+        if refused.hint is None:
+            refused.hint = say("the change was withdrawn: what was there before serves on") if before else say("nothing was left behind")
         try:
             self._pass_until_done(before or replace(want, state="deleted"), account)
             if before is not None:

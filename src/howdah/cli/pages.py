@@ -194,7 +194,7 @@ def changes(screen: Screen, done: Done) -> Iterator[str]:
 
 def _before_after(one: Change) -> str:
     new = "-" if one.new is None else one.new
-    return new if one.old in (None, new) else f"{one.old} → {new}"
+    return new if one.old in (None, new) else f"{one.old or '-'} → {new}"
 
 
 def _applied(one: Change, took: float | None, waiting: Sequence[str]) -> Text:

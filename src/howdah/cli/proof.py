@@ -88,7 +88,7 @@ def connect(
     _one_of("--sslmode", sslmode, ("require", "verify-full"))
     target = request.service.target(name, via, database, user, sslmode)
     found = compose.snippet(client, target)
-    request.screen.answer(_shape(found, target), lambda: [_text(found)])
+    request.screen.answer(_shape(found, target), lambda: found.text.removesuffix("\n").split("\n"))
     for note in found.notes:
         request.screen.note(_remark(request.screen, note))
 
@@ -107,10 +107,6 @@ def _shape(found: shapes.Snippet, target: Any) -> shapes.Shape:
     who = {"database": target.database, "user": target.user, "ca_file": str(target.ca_file)}
     passfile = str(target.passfile) if target.passfile is not None else None
     return {**said, **who, "passfile": passfile, **shapes.snippet(found)}
-
-
-def _text(found: shapes.Snippet) -> str:
-    return found.text.removesuffix("\n")
 
 
 def _remark(screen: Screen, note: Text) -> str:

@@ -14,7 +14,7 @@ from howdah.cli.proof import findings, verdict
 from howdah.cli.request import Request
 from howdah.cli.screen import Text
 from howdah.cli.verb import verb
-from howdah.errors import Failed, NotFound, Unavailable
+from howdah.errors import Failed, Invalid, NotFound, Unavailable
 from howdah.phrase import say
 from howdah.service import Done, Seen
 
@@ -37,6 +37,8 @@ class Started:
 @verb("quickstart", changes=True, example="howdah quickstart")
 def quickstart(request: Request, name: DemoName = "demo") -> None:
     """Make an encrypted, pooled instance with a database and a user, verify it, and tell how to connect. Again, it changes nothing."""
+    if not request.waits:
+        raise Invalid("usage", say("cannot leave quickstart to itself: it verifies what it made"), say("leave --no-wait out"))
     began = monotonic()
     _check_prerequisites(request)
     done = _made(request, name)

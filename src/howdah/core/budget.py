@@ -13,6 +13,8 @@ RESERVED = 10
 # PgBouncer's own descriptors: log, pid file, listeners, epoll, console, one lookup connection for each database
 _OWN_DESCRIPTORS = 64
 _LONGEST_DEFAULT = 1000
+# below this a pooler cannot hold one server connection for each of two databases and look users up
+_LEAST_POOL = 5
 
 
 def max_connections(want: Instance) -> int:
@@ -62,6 +64,9 @@ def check(want: Instance, facts: Facts) -> None:
         say("file descriptors of one process ({limit})", limit=facts.nofile),
     )
     share = server_share(want)
+    if max_connections(want) < RESERVED + _LEAST_POOL:
+        message = say("cannot set max_connections={most}: too few for a pooler and direct use", most=max_connections(want))
+        raise Invalid("does_not_fit", message, say("the smallest legal value is {least}", least=RESERVED + _LEAST_POOL))
     why = say("max_connections={most} less {reserved} kept for direct use", most=max_connections(want), reserved=RESERVED)
     sizes_asked = {
         name: int(want.pooler.get(name, "0")) for name in ("default_pool_size", "min_pool_size", "reserve_pool_size", "max_db_connections")

@@ -188,7 +188,9 @@ def _server_weaknesses(found: Condition) -> Iterator[Finding]:
         newest = lacks[-1].version
         package = each.package or "postgresql"
         fix = say(
-            "sudo apt-get install --only-upgrade {package} (to {newest} or later), then howdah restart", package=package, newest=newest
+            "sudo apt-get install --only-upgrade {package} (to {newest} or later), then howdah restart NAME",
+            package=package,
+            newest=newest,
         )
         yield Finding(name, title, "warn", _unmended(lacks), fix)
 

@@ -460,7 +460,7 @@ class LocalHost:
 
 def _port_taken(want: Instance, holder: str) -> Refused:
     message = say("cannot have PostgreSQL listen on port {port}: {holder} has it", port=want.port, holder=holder)
-    return Refused("port_taken", message, say("choose other addresses or another port, or end that process"))
+    return Refused("port_lost", message, say("choose other addresses or another port, or end that process"))
 
 
 def detached(home: Path) -> Callable[[Sequence[str]], None]:

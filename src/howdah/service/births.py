@@ -98,7 +98,7 @@ class Births(Work):
                 raise Conflict("address_not_here", say("cannot listen on {address}: {reason}", address=address, reason=fault), hint)
 
     def ask_if_open(self, allow: Sequence[str], caller: Caller) -> None:
-        everyone = [network for network in allow if network.endswith("/0")]
+        everyone = dict.fromkeys(network for network in allow if network.endswith("/0"))
         if everyone:
             caller.confirm(
                 Question(say("{networks} admits every address there is; passwords are then the only wall", networks=", ".join(everyone)))

@@ -50,7 +50,7 @@ class Service(Births):
             try:
                 return self._create(request, caller, password)
             except Refused as refused:
-                if refused.code != "port_taken" or request.port is not None:
+                if refused.code != "port_lost" or request.port is not None:
                     raise
         return self._create(request, caller, password)
 
@@ -73,7 +73,9 @@ class Service(Births):
         unshown = next((user.name for user in want.users if not user.shown), None)
         if unshown is not None:
             return self.set_password(want.name, unshown, None, caller)
-        return self.repair(want.name, caller)
+        done = self.repair(want.name, caller)
+        so = done.operation is None or not done.operation.story
+        return replace(done, notes=(say("nothing to change: it is so already"),)) if so else done
 
     def start(self, name: str, caller: Caller) -> Done:
         """Have an instance run."""
@@ -347,7 +349,8 @@ class Service(Births):
 
     def operations(self, name: str) -> tuple[Operation, ...]:
         """Return the operations of an instance, newest first; also of one that is gone."""
-        return self.store.operations_named(name)
+        there = self.known(name)
+        return self.store.operations(there.id) if there is not None else self.store.operations_named(name)
 
     def logs(self, name: str, source: LogSource) -> Sequence[Any]:
         """Return the log files of a source."""

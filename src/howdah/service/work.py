@@ -10,6 +10,7 @@ from howdah.core.layout import Layout
 from howdah.core.machine import Machine
 from howdah.core.observed import Session
 from howdah.core.operation import Operation, headline
+from howdah.core.plan import next_steps
 from howdah.core.remember import Store
 from howdah.core.steps import Step
 from howdah.phrase import Phrase, say
@@ -43,7 +44,7 @@ class Work:
             current = self.store.find_id(want.id)
             wished = change(current)
             if wished is current:
-                return Done(current, notes=(say("nothing to change: it is so already"),))
+                return self._as_it_is(current, verb, caller)
             operation = self.store.accept(wished, verb, caller.actor, {"request": caller.words})
             if not caller.wait:
                 self.host.carry_on(wished)
@@ -52,6 +53,17 @@ class Work:
             if finish is not None:
                 finish(wished)
         return Done(self.store.find_id(wished.id), finished)
+
+    def _as_it_is(self, want: Instance, verb: str, caller: Caller) -> Done:
+        """See that what is wanted already is also so: a server may have died since, or an earlier pass have failed."""
+        if caller.wait and not self._holds(want):
+            operation = self.store.note(want, verb, caller.actor, {"request": caller.words})
+            return Done(want, self.converge(want, operation, caller))
+        return Done(want, notes=(say("nothing to change: it is so already"),))
+
+    def _holds(self, want: Instance) -> bool:
+        concerns = self.reconciler.engines[want.engine].concerns[want.state]
+        return self.store.converged_generation(want.id) == want.generation and not next_steps(concerns, want, self.host.observe(want))
 
     def carry_out(self, want: Instance, operation: Operation, caller: Caller) -> Done:
         """Make an accepted wish so, or leave it to a detached pass."""

@@ -215,7 +215,7 @@ class SqliteStore:
         error = {"code": "adopted", "message": f"its process ended early; {successor} finished the work", "hint": ""}
         with self._file.writing():
             self._file.run(
-                "UPDATE operation SET outcome = 'done', finished = ?, error = ? "
+                "UPDATE operation SET outcome = 'done', finished = ?, error = CASE outcome WHEN 'waiting' THEN error ELSE ? END "
                 "WHERE instance_id = ? AND outcome IN ('waiting', 'running') AND generation <= ? AND id < ?",
                 *(self._now(), json.dumps(error), instance.id, instance.generation, by.id if by else _AFTER_ALL),
             )
