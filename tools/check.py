@@ -67,7 +67,7 @@ def pytest(options: list[str]) -> Count:
     """Run pytest; a run that breaks off counts as one failure more."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
-        command = [sys.executable, "-P", "-m", "pytest", "-rs", "--durations=10", f"--junitxml={report}", *options]
+        command = [sys.executable, "-P", "-m", "pytest", "-rfEs", "--durations=10", f"--junitxml={report}", *options]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
         counted = count(report) if report.exists() else Count()
     return counted if code == 0 or counted.failed else counted + Count(failed=1)
