@@ -1,0 +1,232 @@
+"""The loop over a machine in memory: it converges, stops, withdraws, and goes on where a killed one left off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from tests.core.miniature import FACTS, Killed, Miniature
+
+from howdah.core import wishes
+from howdah.core.instance import Database, Instance, User
+from howdah.core.operation import Operation
+from howdah.core.steps import Refused
+from howdah.engines import single
+from howdah.errors import Failed, NotFound
+from howdah.reconciler import Reconciler
+from howdah.secret import Secret
+from howdah.store.sqlite import SqliteStore
+
+POOLER = {"pool_mode": "transaction", "max_client_conn": "1000", "listen_port": "6432"}
+WANT = Instance(
+    "abcd1234",
+    "shop",
+    15,
+    5432,
+    extensions={"pooler": POOLER, "pg_stat_statements": {"pg_stat_statements.max": "1000"}},
+    databases=(Database("orders", "app"),),
+    users=(User("app", Secret("SCRAM-SHA-256$4096:x"), ("orders",)),),
+)
+
+
+@pytest.fixture
+def store() -> Iterator[SqliteStore]:
+    with SqliteStore(":memory:") as opened:
+        yield opened
+
+
+def wish(store: SqliteStore, host: Miniature, want: Instance) -> Operation:
+    """Accept a wish and make it come true."""
+    return go_on(store, host, store.accept(want, "test", "tests", {}))
+
+
+def go_on(store: SqliteStore, host: Miniature, operation: Operation) -> Operation:
+    return Reconciler(store, host, {"single": single.ENGINE}).converge(operation, lambda step: None)
+
+
+def again(store: SqliteStore, host: Miniature) -> Operation:
+    return go_on(store, host, store.note(store.find_id(WANT.id), "repair", "tests", {}))
+
+
+def served(store: SqliteStore) -> Miniature:
+    """Return a machine on which the instance has come true."""
+    host = Miniature()
+    wish(store, host, WANT)
+    return host
+
+
+# ── converging ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_instance_comes_true_step_by_step(store: SqliteStore) -> None:
+    host = Miniature()
+    finished = wish(store, host, WANT)
+    assert finished.outcome == "done" and not finished.error
+    story = [line.step for line in finished.story]
+    assert story == [
+        *("TakeData", "IssueCertificate", "IssueCertificate", "WriteServerFiles", "StartServer", "SetServiceRoles", "SetUser"),
+        *("CreateDatabase", "SetAccess", "InstallLookup", "StartPooler", "CreateExtension", "CreateExtension"),
+    ]
+    assert store.last(WANT.id) == finished
+    assert store.find("shop").settled and store.converged_generation(WANT.id) == 1
+
+
+def test_a_second_pass_plans_nothing(store: SqliteStore) -> None:
+    host = served(store)
+    assert again(store, host).story == ()
+
+
+CHANGES: dict[str, Callable[[Instance], Instance]] = {
+    "a parameter by reload": lambda w: wishes.with_parameters(w, {"work_mem": "9MB"}, (), FACTS, restart=True)[0],
+    "a parameter by restart": lambda w: wishes.with_parameters(w, {"max_connections": "90"}, (), FACTS, restart=True)[0],
+    "a parameter that waits": lambda w: wishes.with_parameters(w, {"max_connections": "90"}, (), FACTS, restart=False)[0],
+    "TLS off": lambda w: wishes.with_parameters(w, {"ssl": "off"}, (), FACTS, restart=True)[0],
+    "no pooler": lambda w: wishes.without_extension(w, "pooler"),
+    "no statistics": lambda w: wishes.without_extension(w, "pg_stat_statements"),
+    "another pooled port": lambda w: wishes.with_extension_settings(w, "pooler", {"listen_port": "6543"}, FACTS)[0],
+    "another pool": lambda w: wishes.with_extension_settings(w, "pooler", {"default_pool_size": "7"}, FACTS)[0],
+    "all interfaces": lambda w: wishes.with_reach(w, ("direct", "pooled"), ("0.0.0.0",), ("db.example.org",), ("10.0.0.0/8",))[0],
+    "a further user and database": lambda w: wishes.with_database(
+        wishes.with_user(w, "ann", Secret("SCRAM-SHA-256$4096:y"), (), shown_once=True), "more", "ann", None
+    ),
+    "a database less": lambda w: wishes.without_database(w, "orders"),
+    "another password": lambda w: wishes.with_password(w, "app", Secret("SCRAM-SHA-256$4096:z"), shown_once=True),
+    "a right taken": lambda w: replace(w, users=(replace(w.users[0], databases=()),)),
+    "stopped": lambda w: w.next(state="stopped"),
+    "deleted": lambda w: w.next(state="deleted"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_change_comes_true_and_plans_nothing_after(store: SqliteStore, name: str) -> None:
+    host = served(store)
+    after = replace(CHANGES[name](store.find_id(WANT.id)), generation=2)
+    finished = wish(store, host, after)
+    assert finished.outcome == "done" and finished.story
+    assert again(store, host).story == ()
+    assert store.converged_generation(WANT.id) == 2
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_killed_after_any_step_the_next_pass_finishes(store: SqliteStore, name: str) -> None:
+    host = served(store)
+    after = replace(CHANGES[name](store.find_id(WANT.id)), generation=2)
+    operation = store.accept(after, "test", "tests", {})
+    before, kills = len(host.done), 0
+    while True:
+        host.dies_after = before + kills
+        try:
+            go_on(store, host, operation)
+        except Killed:
+            kills += 1
+            assert kills < 30
+            operation = store.note(store.find_id(WANT.id), "repair", "tests", {})
+            continue
+        break
+    assert kills > 0
+    assert again(store, host).story == ()
+    assert {each.outcome for each in store.operations(WANT.id, 100)} == {"done"}
+
+
+def test_after_each_kill_the_pass_that_finishes_adopts_the_interrupted_operation(store: SqliteStore) -> None:
+    host = Miniature(dies_after=5)
+    with pytest.raises(Killed):
+        wish(store, host, WANT)
+    killed = store.last(WANT.id)
+    assert killed is not None and killed.outcome == "running" and len(killed.story) == 5
+    host.dies_after = None
+    finisher = again(store, host)
+    adopted = store.operations(WANT.id)[1]
+    assert (adopted.id, adopted.outcome, adopted.error["code"]) == (killed.id, "done", "adopted")
+    assert str(finisher.id) in adopted.error["message"]
+    assert len(adopted.story) == 5
+
+
+def test_what_was_for_one_pass_only_is_forgotten_with_it(store: SqliteStore) -> None:
+    host = served(store)
+    assert host.server is not None
+    asked = store.find_id(WANT.id).next(restart_of=host.server.identity, end_plaintext=True)
+    assert [line.step for line in wish(store, host, asked).story] == ["RestartServer"]
+    standing = store.find_id(WANT.id)
+    assert standing == replace(asked, restart_of="", end_plaintext=False)
+
+
+# ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refused_wish_is_withdrawn_and_the_words_and_the_story_are_kept(store: SqliteStore) -> None:
+    host = served(store)
+    host.refuses["9MB"] = "invalid value"
+    current = store.find_id(WANT.id)
+    bad, _ = wishes.with_parameters(current, {"work_mem": "9MB"}, (), FACTS, restart=True)
+    host.server = None  # so that something is done before the refusal, and after it
+    with pytest.raises(Refused) as refused:
+        wish(store, host, bad)
+    assert "invalid value" in str(refused.value.message)
+    back = store.find_id(WANT.id)
+    assert back == replace(current, generation=3) and store.converged_generation(WANT.id) == 3
+    told = store.last(WANT.id)
+    assert told is not None and told.outcome == "withdrawn" and told.generation == 2
+    assert told.error["code"] == "refused" and told.error["message"] == "PostgreSQL says: invalid value"
+    assert [line.step for line in told.story] == ["StartServer"]  # what was put right for the wish that came back
+    assert again(store, host).story == ()
+
+
+def test_a_refused_create_leaves_no_record_and_nothing_on_the_machine(store: SqliteStore) -> None:
+    host = Miniature(refuses={"orders": "invalid name"})
+    with pytest.raises(Refused):
+        wish(store, host, WANT)
+    with pytest.raises(NotFound):
+        store.find_id(WANT.id)
+    assert not (host.data or host.server or host.pairs or host.generations)
+    told = store.last(WANT.id)
+    assert told is not None and told.outcome == "withdrawn"
+    assert [line.step for line in told.story][-2:] == ["StopServer", "MoveToTrash"]
+
+
+def test_a_wish_that_held_before_stays_wanted_when_it_is_refused_later(store: SqliteStore) -> None:
+    host = served(store)
+    host.refuses["shared_buffers"] = "not on this machine any more"
+    host.files.clear()
+    with pytest.raises(Refused):
+        again(store, host)
+    assert store.find_id(WANT.id).generation == 1
+    told = store.last(WANT.id)
+    assert told is not None and (told.outcome, told.error["code"]) == ("failed", "refused")
+
+
+def test_a_fallback_that_is_killed_leaves_its_words_in_the_operation(store: SqliteStore) -> None:
+    host = served(store)
+    host.refuses["9MB"] = "invalid value"
+    bad, _ = wishes.with_parameters(store.find_id(WANT.id), {"work_mem": "9MB"}, (), FACTS, restart=True)
+    host.server, host.dies_after = None, len(host.done) + 1
+    with pytest.raises(Killed):
+        wish(store, host, bad)
+    assert "work_mem" not in store.find_id(WANT.id).parameters
+    told = store.last(WANT.id)
+    assert told is not None and told.outcome == "withdrawn" and "invalid value" in told.error["message"]
+    host.dies_after = None
+    assert [line.step for line in again(store, host).story] == ["StartServer"]
+
+
+def test_what_its_own_steps_do_not_satisfy_is_given_up_after_three_tries(store: SqliteStore) -> None:
+    host = Miniature(vain={"set_user"})
+    with pytest.raises(Failed) as failed:
+        wish(store, host, WANT)
+    assert failed.value.code == "does_not_converge" and not isinstance(failed.value, Refused)
+    assert "app has not got its password yet" in str(failed.value.message)
+    assert host.done.count("set_user") == 3
+    told = store.last(WANT.id)
+    assert told is not None and (told.outcome, told.error["code"]) == ("failed", "does_not_converge")
+    assert store.find_id(WANT.id) == WANT and store.converged_generation(WANT.id) == 0
+    host.vain.clear()
+    assert again(store, host).outcome == "done"
+
+
+def test_a_data_directory_that_is_gone_is_never_made_anew(store: SqliteStore) -> None:
+    host = served(store)
+    host.data, host.server, done = False, None, len(host.done)
+    with pytest.raises(Failed) as failed:
+        again(store, host)
+    assert failed.value.code == "data_missing" and len(host.done) == done
