@@ -262,11 +262,10 @@ def _parent(pid: int) -> int:
 
 
 @contextmanager
-def place(*, spares: int = 1, detached: bool = False, trash_seconds: float = 600.0) -> Iterator[Place]:
-    """Hold a home of its own with some spares in it; at the end everything in it is deleted, and what still runs is ended by pid."""
+def place(*, detached: bool = False, trash_seconds: float = 600.0) -> Iterator[Place]:
+    """Hold a home of its own with a spare in it; at the end everything in it is deleted, and what still runs is ended by pid."""
     home = new_home()
-    for _ in range(spares):
-        stock(home)
+    stock(home)
     made = compose.service(home, trash_seconds=trash_seconds)
     noted: list[tuple[str, ...]] = []
     if not detached:
@@ -305,9 +304,11 @@ def end_instances(here: Place) -> None:
 
 
 def stock(home: Path) -> None:
-    """Put a spare data directory into a home: a copy of one that is made once in a session."""
+    """See that a home has a spare data directory: a copy of one that is made once in a session."""
     spare = _spare()
     into = home / "spares" / spare.parent.name
+    if list(into.glob("[!.]*")):
+        return
     for missing in (into.parent, into):
         missing.mkdir(exist_ok=True)
         missing.chmod(0o711)

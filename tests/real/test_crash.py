@@ -143,7 +143,7 @@ def _survives(here: Place, verb: Verb, steps: int) -> bool:
 
 
 def test_create_survives_a_crash_after_each_step() -> None:
-    with place(spares=0) as here:
+    with place() as here:
         for steps in itertools.count():
             stock(here.home)
             ports = [free_port(), free_port()]
@@ -166,7 +166,7 @@ def test_create_survives_a_crash_after_each_step() -> None:
 
 
 def test_delete_survives_a_crash_after_each_step() -> None:
-    with place(spares=0) as here:
+    with place() as here:
         for steps in itertools.count():
             stock(here.home)
             here.create("shop", database=None, user=None)
