@@ -24,10 +24,8 @@ class Phrase:
     def translated(self, gettext: Callable[[str], str]) -> str:
         """Return the sentence in the language that `gettext` speaks.
 
-        >>> say("cannot find {what}", what=say("instance {name}", name="shop")).translated(str.upper)
-        Traceback (most recent call last):
-        ...
-        KeyError: 'WHAT'
+        >>> say("cannot find {what}", what="shop").translated({"cannot find {what}": "{what} fehlt"}.__getitem__)
+        'shop fehlt'
         >>> str(say("cannot find {what}", what=say("instance {name}", name="shop")))
         'cannot find instance shop'
         """
