@@ -146,7 +146,7 @@ def holders(home: Path, secret: str) -> list[Path]:
         names[:] = [name for name in names if name not in ("passfiles", "spares")]
         for path in (Path(place, name) for name in files):
             with contextlib.suppress(FileNotFoundError):
-                if secret.encode() in path.read_bytes():
+                if path.is_file() and secret.encode() in path.read_bytes():
                     found.append(path)
     return found
 
