@@ -16,12 +16,15 @@ from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
 from howdah.core.steps import Host, Refused, Step
-from howdah.errors import Failed, Refusal
+from howdah.errors import Conflict, Failed, Invalid, Refusal, Unsupported
 from howdah.phrase import say
 
 # a healthy create needs about a dozen passes; a concern that its own steps do not satisfy within three tries never will
 _PASSES = 60
 _TRIES = 3
+
+# what a server rejected, and what cannot be beside what is there: trying again would never make it hold
+_WISH_AT_FAULT = (Refused, Conflict, Invalid, Unsupported)
 
 OnStep = Callable[[Step], None]
 
@@ -61,7 +64,7 @@ class Reconciler:
         account = _Account(self.store, operation, on_step)
         try:
             self._pass_until_done(want, account)
-        except Refused as refused:
+        except _WISH_AT_FAULT as refused:
             self._take_back(want, account, refused)
             raise
         except Refusal as refusal:
@@ -91,7 +94,7 @@ class Reconciler:
         self.store.converged(want)
         self.store.adopt(want, operation)
 
-    def _take_back(self, want: Instance, account: _Account, refused: Refused) -> None:
+    def _take_back(self, want: Instance, account: _Account, refused: Refusal) -> None:
         """Withdraw a wish that never held; one that held before stays wanted, for then the fault is not in the wish."""
         if want.generation <= self.store.converged_generation(want.id):
             account.close("failed", refused)
