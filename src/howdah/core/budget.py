@@ -53,10 +53,11 @@ def check(want: Instance, facts: Facts) -> None:
     if want.pooler is None:
         return
     clients = int(want.pooler["max_client_conn"])
-    if "max_connections" in want.parameters and server_share(want) > RESERVED:
-        # named first: it may be what leaves no room for the clients
+    beside = facts.nofile - _OWN_DESCRIPTORS - clients + RESERVED
+    if "max_connections" in want.parameters and beside >= RESERVED + _LEAST_POOL:
+        # named first: it may be what leaves no room for the clients; where no value of it would do, the clients are too many
         limit = say("file descriptors of one PgBouncer ({limit}) beside {clients} clients", limit=facts.nofile, clients=clients)
-        _within("max_connections", max_connections(want), facts.nofile - _OWN_DESCRIPTORS - clients + RESERVED, limit)
+        _within("max_connections", max_connections(want), beside, limit)
     _within(
         "max_client_conn",
         clients,
