@@ -75,6 +75,8 @@ def test_without_a_pooler_there_is_nothing_to_add_up() -> None:
         (pooled(100, default_pool_size=91), 65_536, ("default_pool_size", 90)),
         (pooled(100, default_pool_size=80, reserve_pool_size=10), 65_536, None),
         (pooled(100, default_pool_size=80, reserve_pool_size=11), 65_536, ("reserve_pool_size", 10)),
+        (pooled(100, default_pool_size=80, reserve_pool_size=91), 65_536, ("reserve_pool_size", 10)),
+        (pooled(100, reserve_pool_size=91), 65_536, ("reserve_pool_size", 90)),
         (pooled(100, min_pool_size=91), 65_536, ("min_pool_size", 90)),
         (pooled(100, max_db_connections=91), 65_536, ("max_db_connections", 90)),
         (pooled(max_client_conn=871), 1024, ("max_client_conn", 870)),  # 1024 - 64 - (100 - 10)

@@ -69,13 +69,11 @@ def check(want: Instance, facts: Facts) -> None:
         message = say("cannot set max_connections={most}: too few for a pooler and direct use", most=max_connections(want))
         raise Invalid("does_not_fit", message, say("the smallest legal value is {least}", least=RESERVED + _LEAST_POOL))
     why = say("max_connections={most} less {reserved} kept for direct use", most=max_connections(want), reserved=RESERVED)
-    sizes_asked = {
-        name: int(want.pooler.get(name, "0")) for name in ("default_pool_size", "min_pool_size", "reserve_pool_size", "max_db_connections")
-    }
-    for name, asked in sizes_asked.items():
-        _within(name, asked, share, why)
-    pool = int(want.pooler.get("default_pool_size", "20")) if "default_pool_size" in want.pooler else 0
-    _within("reserve_pool_size", sizes_asked["reserve_pool_size"], share - pool, why)
+    for name in ("default_pool_size", "min_pool_size", "max_db_connections"):
+        _within(name, int(want.pooler.get(name, "0")), share, why)
+    # the reserve comes on top of the pool, where a pool was chosen
+    pool = int(want.pooler.get("default_pool_size", "0"))
+    _within("reserve_pool_size", int(want.pooler.get("reserve_pool_size", "0")), share - pool, why)
 
 
 def _within(name: str, asked: int, largest: int, why: Phrase) -> None:
