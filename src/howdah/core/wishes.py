@@ -89,9 +89,10 @@ def born(request: Creation, facts: Facts, identity: str, major: int, port: int, 
     want = Instance(identity, request.name, major, port, size=size, direct=reach, pooled=reach)
     if request.database is not None:
         want = replace(want, databases=(Database(request.database, request.user),))
+    # parameters first: what is chosen for the pooler follows from max_connections
+    want = replace(want, parameters=_parsed(replace(want, extensions=request.extensions), request.parameters))
     for name in request.extensions:
         want = _extended(want, name, request.extensions[name], facts, pooled_port)
-    want = replace(want, parameters=_parsed(want, request.parameters))
     budget.check(want, facts)
     return want
 
