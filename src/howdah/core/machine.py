@@ -78,8 +78,8 @@ class Machine(Host, Protocol):
         """Let a detached process make a spare data directory of this version, if one is wanted."""
         ...
 
-    def take_from_trash(self, want: Instance) -> None:
-        """Put the data directory back in place. NotFound when it was removed already."""
+    def in_trash(self, instance_id: str) -> bool:
+        """Tell whether an instance's data lies in the trash."""
         ...
 
     def purge_trash(self, entry: Trashed) -> None:

@@ -65,6 +65,7 @@ class Disk:
     pooler: bool = False  # anything of its pooler does
     files: Mapping[str, FileSeen] = field(default_factory=dict)
     pairs: Mapping[Hop, tuple[Pair, ...]] = field(default_factory=dict)  # newest first
+    trashed: bool = False  # the data directory lies in the trash instead
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Host(Protocol):
     def facts(self) -> Facts: ...
     def observe(self, want: Instance) -> Observed: ...
     def take_data(self, want: Instance) -> None: ...
+    def take_from_trash(self, want: Instance) -> None: ...
     def issue(self, want: Instance, hop: Hop) -> None: ...
     def write_server_files(self, want: Instance, files: Sequence[WantedFile]) -> None: ...
     def start_server(self, want: Instance) -> None: ...
@@ -81,6 +82,15 @@ class TakeData(Step):
 
     def apply(self, host: Host) -> None:
         host.take_data(self.want)
+
+
+class TakeFromTrash(Step):
+    """Take the data directory back from the trash."""
+
+    what = say("take the data back from the trash")
+
+    def apply(self, host: Host) -> None:
+        host.take_from_trash(self.want)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from howdah.core.steps import (
     Step,
     StopServer,
     TakeData,
+    TakeFromTrash,
     WantedFile,
     WriteServerFiles,
 )
@@ -46,6 +47,8 @@ def data_directory(want: Instance, seen: Observed) -> Sequence[Step]:
     """There is a data directory; one that is gone is a loss, and never made anew."""
     if seen.disk.data == "ready":
         return ()
+    if seen.disk.trashed:
+        return (TakeFromTrash(want, say("the instance was taken back")),)
     if want.settled:
         hint = say("mount the disk that holds it, or restore it; `howdah delete {name}` gives the instance up", name=want.name)
         raise Failed("data_missing", say("cannot find the data directory of {name}: it was there before", name=want.name), hint)

@@ -29,7 +29,7 @@ from howdah.core.machine import LogSource, Quick
 from howdah.core.observed import Disk, Facts, FileSeen, Inside, Looks, Observed, Server, Wire
 from howdah.core.remember import Trashed
 from howdah.core.steps import Refused, WantedFile
-from howdah.errors import Failed, NotFound, Refusal, Unavailable, Unsupported
+from howdah.errors import Failed, Refusal, Unavailable, Unsupported
 from howdah.host import (
     addresses,
     admin,
@@ -49,6 +49,7 @@ from howdah.host import (
     sight,
     spares,
     sql,
+    trash,
 )
 from howdah.host import reload as loading
 from howdah.host.pooler import PoolSeat
@@ -92,6 +93,10 @@ class LocalHost:
     @cached_property
     def _pooler_account(self) -> Account | None:
         return process.ensure_account(POOLER_USER) if self._root else None
+
+    @cached_property
+    def _pooler_gid(self) -> int | None:
+        return self._pooler_account.gid if self._pooler_account is not None else None
 
     @cached_property
     def _facts(self) -> Facts:
@@ -139,8 +144,7 @@ class LocalHost:
         if bindir is None:
             hint = say("install it again: sudo apt-get install postgresql-{version}", version=want.version)
             raise Unavailable("no_postgresql", say("cannot find PostgreSQL {version} on this machine", version=want.version), hint)
-        gid = self._pooler_account.gid if self._pooler_account is not None else None
-        return Seat(self.layout(want.id), bindir, want.port, self._server_account, gid)
+        return Seat(self.layout(want.id), bindir, want.port, self._server_account, self._pooler_gid)
 
     def _quick_seat(self, want: Instance) -> Seat:
         """A seat for looking and stopping only: the server's programs may be gone."""
@@ -178,7 +182,9 @@ class LocalHost:
         names = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf")
         found: dict[str, FileSeen] = {name: seen for name in names if (seen := pooler.seen_file(layout.data / name)) is not None}
         pairs = {hop: pki.pairs(layout.tls(hop), hop, layout.ca_file) for hop in HOPS}
-        return Disk("ready" if postgres.data_ready(layout.data) else "absent", layout.root.exists(), layout.pool.exists(), found, pairs)
+        data = postgres.data_ready(layout.data)
+        kept = not data and self.in_trash(want.id)
+        return Disk("ready" if data else "absent", layout.root.exists(), layout.pool.exists(), found, pairs, kept)
 
     def quick(self, want: Instance) -> Quick:
         """Look without logging in."""
@@ -400,45 +406,28 @@ class LocalHost:
         bindir = postgres.majors().get(major)
         if bindir is not None:
             os.nice(10)  # it is for later: whoever works now comes first
-            gid = self._pooler_account.gid if self._pooler_account is not None else None
-            spares.make_spare(self.home, major, bindir, self._server_account, gid)
+            spares.make_spare(self.home, major, bindir, self._server_account, self._pooler_gid)
 
     def empty_trash(self) -> None:
         """Let a detached process empty the trash."""
         self.spawn_howdah(("empty-trash",))
 
     def move_to_trash(self, want: Instance) -> None:
-        """Destroy keys and passwords, then rename the data directory into the trash under today's date."""
-        layout = self.layout(want.id)
-        files.remove(layout.passfile)
-        if layout.pool.exists():
-            files.remove(layout.pool)
-        if (layout.pg / "tls").exists():
-            files.remove(layout.pg / "tls")
-        if postgres.data_ready(layout.data):
-            bin_ = self.home / "trash"
-            files.make_parents(bin_)
-            layout.pg.rename(bin_ / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{want.id}")
-            files.sync_directory(bin_)
-        files.remove(layout.root)
+        """Destroy keys and passwords, move the data directory into the trash."""
+        trash.throw(self.layout(want.id))
 
     def take_from_trash(self, want: Instance) -> None:
         """Put the data directory back."""
-        layout, kept = self.layout(want.id), self._in_trash(want.id)
-        if kept is None:
-            raise NotFound("not_in_trash", say("cannot take {name} back: its data was removed", name=want.name))
-        files.make_parents(layout.root)
-        kept.rename(layout.pg)
-        postgres.fit(layout.pg, self._server_account, self._pooler_account.gid if self._pooler_account is not None else None)
+        trash.take_back(self.layout(want.id))
+        postgres.fit(self.layout(want.id).pg, self._server_account, self._pooler_gid)
 
-    def _in_trash(self, instance_id: str) -> Path | None:
-        return next(iter(sorted((self.home / "trash").glob(f"*-{instance_id}"), reverse=True)), None)
+    def in_trash(self, instance_id: str) -> bool:
+        """Tell whether an instance's data lies in the trash."""
+        return trash.place(self.home, instance_id) is not None
 
     def purge_trash(self, entry: Trashed) -> None:
         """Remove a trashed data directory for good."""
-        while (kept := self._in_trash(entry.instance.id)) is not None:
-            files.remove(kept)
-        files.remove(self.home / "locks" / f"{entry.instance.id}.lock")
+        trash.purge(self.home, entry.instance.id)
 
     # ------------------------------------------------------------------------------------------ logs and the CA
 

@@ -126,12 +126,9 @@ class Service(Births):
             if (port := want.hop_port(hop)) is not None:
                 self.port(want.reach(hop).listen, port, port)
         with self.lease(want.id, caller.words, caller.patience, waits(caller)):
+            if not self.host.in_trash(want.id):
+                raise NotFound("not_in_trash", say("cannot take {name} back: its data was removed", name=want.name))
             self.store.untrash(want)
-            try:
-                self.host.take_from_trash(want)
-            except NotFound:
-                self.store.trash(want, entry.at)
-                raise
             back = self.store.find_id(want.id).next(state="running")
             operation = self.store.accept(back, "undelete", caller.actor, {"request": caller.words})
         return self.carry_out(back, operation, caller)
