@@ -17,8 +17,8 @@ from howdah.core.endpoint import certificate_names
 from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.observed import DatabaseSeen, Disk, Facts, FileSeen, Generation, Inside, Looks, Observed, Pair, Role, Server, Wire
-from howdah.core.steps import Refused, WantedFile
-from howdah.phrase import say
+from howdah.core.steps import WantedFile
+from howdah.errors import Refusal
 
 HOME = Path("/srv/howdah")
 YEAR = 365 * 86_400.0
@@ -64,11 +64,11 @@ class Postgres:
 class Miniature:
     """The machine of one instance.
 
-    `refuses` are texts that its servers reject, with their words; `vain` the steps that do nothing; after `dies_after` steps it is killed.
+    `refuses` are texts that it does not take, and what it raises then; `vain` steps do nothing; `dies_after` so many steps it is killed.
     """
 
     told: Facts = FACTS
-    refuses: dict[str, str] = field(default_factory=dict)
+    refuses: dict[str, Refusal] = field(default_factory=dict)
     vain: set[str] = field(default_factory=set)
     dies_after: int | None = None
     done: list[str] = field(default_factory=list)
@@ -101,7 +101,8 @@ class Miniature:
     def _disk(self) -> Disk:
         seen = {name: FileSeen(texts.digest(text), 0o600, self.told.server_user, at) for name, (text, at) in self.files.items()}
         pooler = bool(self.pairs.get("pooled") or self.generations)
-        return Disk("ready" if self.data else "absent", self.data or bool(self.pairs), pooler, seen, dict(self.pairs))
+        present = self.data or bool(self.pairs)
+        return Disk("ready" if self.data else "absent", present=present, pooler=pooler, files=seen, pairs=dict(self.pairs))
 
     def _server(self) -> Server:
         if self.server is None:
@@ -138,9 +139,9 @@ class Miniature:
             raise Killed(step)
         self.done.append(step)
         self.clock += 1.0
-        for part, words in self.refuses.items():
+        for part, refusal in self.refuses.items():
             if part in text:
-                raise Refused("refused", say("PostgreSQL says: {words}", words=words))
+                raise refusal
         return step not in self.vain
 
     def take_data(self, want: Instance) -> None:
@@ -148,6 +149,10 @@ class Miniature:
             self.data = True
             self.databases = {"postgres": DatabaseSeen("postgres", made=False)}
             self.inside = {"postgres": Inside(), "template1": Inside()}
+
+    def take_from_trash(self, want: Instance) -> None:
+        if self._act("take_from_trash"):
+            self.trash, self.data = False, True
 
     def issue(self, want: Instance, hop: Hop) -> None:
         if self._act("issue"):

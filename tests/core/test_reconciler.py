@@ -13,7 +13,8 @@ from howdah.core.instance import Database, Instance, User
 from howdah.core.operation import Operation
 from howdah.core.steps import Refused
 from howdah.engines import single
-from howdah.errors import Failed, NotFound
+from howdah.errors import Conflict, Failed, Invalid, NotFound, Refusal, Unavailable, Unsupported
+from howdah.phrase import say
 from howdah.reconciler import Reconciler
 from howdah.secret import Secret
 from howdah.store.sqlite import SqliteStore
@@ -152,16 +153,21 @@ def test_what_was_for_one_pass_only_is_forgotten_with_it(store: SqliteStore) -> 
     assert standing == replace(asked, restart_of="", end_plaintext=False)
 
 
+def says(words: str, kind: type[Refusal] = Refused) -> Refusal:
+    return kind("refused", say("PostgreSQL says: {words}", words=words))
+
+
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_refused_wish_is_withdrawn_and_the_words_and_the_story_are_kept(store: SqliteStore) -> None:
+@pytest.mark.parametrize("kind", [Refused, Conflict, Invalid, Unsupported])
+def test_a_refused_wish_is_withdrawn_and_the_words_and_the_story_are_kept(store: SqliteStore, kind: type[Refusal]) -> None:
     host = served(store)
-    host.refuses["9MB"] = "invalid value"
+    host.refuses["9MB"] = says("invalid value", kind)
     current = store.find_id(WANT.id)
     bad, _ = wishes.with_parameters(current, {"work_mem": "9MB"}, (), FACTS, restart=True)
     host.server = None  # so that something is done before the refusal, and after it
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(kind) as refused:
         wish(store, host, bad)
     assert "invalid value" in str(refused.value.message)
     back = store.find_id(WANT.id)
@@ -174,7 +180,7 @@ def test_a_refused_wish_is_withdrawn_and_the_words_and_the_story_are_kept(store:
 
 
 def test_a_refused_create_leaves_no_record_and_nothing_on_the_machine(store: SqliteStore) -> None:
-    host = Miniature(refuses={"orders": "invalid name"})
+    host = Miniature(refuses={"orders": says("invalid name")})
     with pytest.raises(Refused):
         wish(store, host, WANT)
     with pytest.raises(NotFound):
@@ -187,7 +193,7 @@ def test_a_refused_create_leaves_no_record_and_nothing_on_the_machine(store: Sql
 
 def test_a_wish_that_held_before_stays_wanted_when_it_is_refused_later(store: SqliteStore) -> None:
     host = served(store)
-    host.refuses["shared_buffers"] = "not on this machine any more"
+    host.refuses["shared_buffers"] = says("not on this machine any more")
     host.files.clear()
     with pytest.raises(Refused):
         again(store, host)
@@ -196,9 +202,22 @@ def test_a_wish_that_held_before_stays_wanted_when_it_is_refused_later(store: Sq
     assert told is not None and (told.outcome, told.error["code"]) == ("failed", "refused")
 
 
+@pytest.mark.parametrize("kind", [Failed, Unavailable])
+def test_what_only_failed_stays_wanted_and_is_tried_again(store: SqliteStore, kind: type[Refusal]) -> None:
+    host = served(store)
+    host.refuses["9MB"] = says("no space left on device", kind)
+    later, _ = wishes.with_parameters(store.find_id(WANT.id), {"work_mem": "9MB"}, (), FACTS, restart=True)
+    with pytest.raises(kind):
+        wish(store, host, later)
+    told = store.last(WANT.id)
+    assert told is not None and told.outcome == "failed" and store.find_id(WANT.id) == later
+    host.refuses.clear()
+    assert [line.step for line in again(store, host).story] == ["WriteServerFiles", "ReloadServer"]
+
+
 def test_a_fallback_that_is_killed_leaves_its_words_in_the_operation(store: SqliteStore) -> None:
     host = served(store)
-    host.refuses["9MB"] = "invalid value"
+    host.refuses["9MB"] = says("invalid value")
     bad, _ = wishes.with_parameters(store.find_id(WANT.id), {"work_mem": "9MB"}, (), FACTS, restart=True)
     host.server, host.dies_after = None, len(host.done) + 1
     with pytest.raises(Killed):
