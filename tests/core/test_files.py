@@ -208,7 +208,7 @@ def test_postgresql_conf_reads_back_to_exactly_what_is_wanted(given_values: dict
     assert carried == files.carried_digest(files.server_files(want, layout, PAIR, FACTS))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_pgbouncer_ini_reads_back_to_exactly_what_is_wanted(data: st.DataObject) -> None:
     entry = extension("pooler")
@@ -275,7 +275,7 @@ def test_a_digest_stands_on_the_last_line_and_speaks_for_everything_above_it() -
     assert files.pooler_digest(files.pooler_files(WANT, LAYOUT, PAIR, FACTS)) == files.digest("".join(above))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.ip_addresses().map(lambda a: str(ipaddress.ip_network(a))), max_size=6))
 def test_access_rules_are_one_line_a_network_in_both_files(networks: list[str]) -> None:
     allow = tuple(map(check_network, networks))

@@ -214,6 +214,12 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
         lambda w: w.on_server(databases={**w.server.databases, "old": DatabaseSeen("postgres", made=True)}),
         ("DropDatabase",),
     ),
+    "a database of old, and no access to another": (
+        lambda w: database("orders", public=True)(
+            w.on_server(databases={**w.server.databases, "old": DatabaseSeen("postgres", made=True)}),
+        ),
+        ("DropDatabase",),
+    ),
     "no access": (database("orders", access=frozenset()), ("SetAccess",)),
     "open to everybody": (database("orders", public=True), ("SetAccess",)),
     "a lookup altered": (in_database("postgres", lookup_right=False), ("InstallLookup",)),
@@ -352,10 +358,10 @@ def test_pooled_plaintext_is_ended_one_by_one_where_pgbouncer_can(world: World) 
 
 @pytest.mark.parametrize("number", [(1, 18), (1, 23)])
 def test_pooled_plaintext_is_ended_by_a_new_generation_where_it_cannot(number: tuple[int, ...]) -> None:
-    consented = wanted(end_plaintext=True)(satisfied(facts=version(*number)).newest(plaintext=(POOLED,)))
+    consented = wanted(end_plaintext=True)(satisfied(facts=version(*number)).newest(plaintext=(POOLED,), clients=(POOLED,)))
     [step] = consented.steps
     assert isinstance(step, StartPooler) and step.number == 2
-    taken_over = replace(consented, pooler=(consented.pooler[0], replace(consented.pooler[0], number=2, plaintext=())))
+    taken_over = replace(consented, pooler=(consented.pooler[0], replace(consented.pooler[0], number=2, plaintext=(), clients=())))
     [retire] = taken_over.steps
     assert isinstance(retire, RetirePooler) and retire.number == 1
 
