@@ -167,6 +167,7 @@ STALE_KEY = FACTS.now - 250 * 86_400.0
 TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     # a create that was killed before it settled
     "no data directory yet": (lambda w: wanted(settled=False)(w).on_disk(data="absent"), ("TakeData",)),
+    "taken back from the trash": (lambda w: w.on_disk(data="absent", trashed=True), ("TakeFromTrash",)),
     "no certificate": (lambda w: w.on_disk(pairs={"pooled": w.disk.pairs["pooled"]}), ("IssueCertificate",)),
     "no certificate at all": (lambda w: w.on_disk(pairs={}), ("IssueCertificate", "IssueCertificate")),
     "a name more": (wanted(direct=Reach(hostnames=("db.example.org",))), ("IssueCertificate",)),
