@@ -37,6 +37,8 @@ exec chroot "$0" /bin/sh -c 'while sleep 3600; do :; done'
 """
 
 pytestmark = pytest.mark.long
+# Where only the shell, pip or sudo is asked something, one release speaks for both.
+one_release = pytest.mark.parametrize("base", RELEASES[-1:], indirect=True, scope="module")
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,7 @@ def test_an_installation_that_was_killed_is_finished_by_the_next(machine: Machin
     assert machine.enabled() == enabled
 
 
+@one_release
 def test_without_root_and_sudo_one_message_has_the_command_to_run(machine: Machine) -> None:
     machine.clone("bob")
     refused = machine.run("./howdah quickstart", "bob", code=6)
@@ -268,6 +271,7 @@ def test_without_root_and_sudo_one_message_has_the_command_to_run(machine: Machi
     assert not (machine.root / "usr/bin/postgres").exists()
 
 
+@one_release
 def test_an_environment_is_whole_or_not_there(machine: Machine) -> None:
     """Without network there is none; of launches at the same time one makes it; a clone that was moved or may only be read works."""
     machine.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-venv >/dev/null 2>&1")
@@ -288,6 +292,7 @@ def test_an_environment_is_whole_or_not_there(machine: Machine) -> None:
     assert "not writable" in refused.stderr
 
 
+@one_release
 def test_an_installed_howdah_is_the_same_program(machine: Machine) -> None:
     machine.run("apt-get update -qq && apt-get install -qq -y --no-install-recommends pipx python3-venv >/dev/null 2>&1")
     machine.clone("ada")
