@@ -1,0 +1,85 @@
+"""The same as an ordinary user, under whom both servers run: the life, the crashes and the damages, in a session of their own through
+setpriv. Runs only where the tests themselves run as root; elsewhere every test is already this one.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+USER = "nobody"
+CLONE = Path(__file__).parents[2]
+NEEDED = (
+    "psycopg",
+    "cryptography",
+    "cffi",
+    "_cffi_backend",
+    "pytest",
+    "pluggy",
+    "iniconfig",
+    "packaging",
+    "typing_extensions",
+    "pygments",
+    "typer",
+)
+LIFE = ["tests/real/test_life.py", "-k", "create or stop_and_start or keeps_pooled or refuses or delete or reloaded"]
+CRASH = ["tests/real/test_crash.py", "-k", "takeover or parameter or delete"]
+DAMAGE = ["tests/real/test_damage.py", "-k", "killed or reboot or halted or PAUSE"]
+ALL = [["tests/real/test_life.py"], ["tests/real/test_crash.py"], ["tests/real/test_damage.py"]]
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="these tests run as an ordinary user already")
+
+
+def may_read(path: Path) -> bool:
+    asked = ["setpriv", f"--reuid={USER}", "--clear-groups", "test", "-r", str(path)]
+    return subprocess.run(asked, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def clone() -> Path:
+    """Return a clone that the user may read: this one, or a copy of it with the few packages that are needed."""
+    packages = Path(site.getsitepackages()[0])
+    if may_read(CLONE / "src" / "howdah" / "__init__.py") and may_read(packages / "psycopg" / "__init__.py"):
+        return CLONE
+    copy = Path(tempfile.mkdtemp(prefix="clone-"))
+    copy.chmod(0o755)
+    for part in ("src", "tests"):
+        shutil.copytree(CLONE / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(CLONE / "pyproject.toml", copy)
+    for found in packages.iterdir():
+        if found.name.startswith((*NEEDED, "_pytest")):
+            (shutil.copytree if found.is_dir() else shutil.copy2)(found, copy / "src" / found.name)
+    return copy
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("chosen", ALL, ids=["life", "crash", "damage"])
+def test_all_as_an_ordinary_user(clone: Path, chosen: list[str]) -> None:
+    test_as_an_ordinary_user(clone, chosen)
+
+
+@pytest.mark.parametrize("chosen", [LIFE, CRASH, DAMAGE], ids=["life", "crash", "damage"])
+def test_as_an_ordinary_user(clone: Path, chosen: list[str]) -> None:
+    home = Path(tempfile.mkdtemp(prefix="u"))
+    shutil.chown(home, USER)
+    python = sys.executable if clone == CLONE else os.path.realpath(sys.executable)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PYTHONPATH": f"{clone}/src:{clone}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    command = ["setpriv", f"--reuid={USER}", f"--regid={pwd.getpwnam(USER).pw_gid}", "--clear-groups", python, "-m", "pytest"]
+    options = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-c", f"{clone}/pyproject.toml", f"--rootdir={clone}"]
+    done = subprocess.run([*command, *options, *chosen], cwd=clone, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    assert " passed" in done.stdout
