@@ -141,7 +141,8 @@ def with_parameters(
         raise Invalid("contradiction", say("cannot set and unset {name} at once", name=min(both)))
     after = {name: value for name, value in want.parameters.items() if name not in gone}
     for name, value in fresh.items():
-        if name not in after or not parameters.equal(want.version, name, after[name], value):
+        there = after.get(name, effective_default(want, name))
+        if there is None or not parameters.equal(want.version, name, there, value):
             after[name] = value
     changes = tuple(_change(want, name, want.parameters.get(name), after.get(name)) for name in _changed(want.parameters, after))
     costly = {change.name for change in changes if change.how == "restart"}
