@@ -16,7 +16,8 @@ NAME = "shop"
 
 def change(home: Path, case: str, wish: str, figures: Figures) -> None:
     """Set one parameter, whole process, and add the operation's steps."""
-    figures.add(case, howdah(home, "params", "set", NAME, wish, "--yes")[0])
+    done = howdah(home, "params", "set", NAME, wish, "--yes")
+    figures.add(case, done.milliseconds, done.processor)
     told, short = story(home, NAME), wish.partition("=")[0] if wish.startswith("work") else wish
     figures.add(f"{short}: the operation", told["milliseconds"])
     for step in told["steps"]:

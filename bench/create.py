@@ -35,12 +35,15 @@ def bare(where: Path, figures: Figures) -> None:
     files.make_parents(seat.layout.root)
     files.make_directory(seat.layout.pg, 0o711, account)
     postgres.fit(seat.layout.pg, account, None)
+    before = os.times()
     first = timed(lambda: postgres.run_as(account, [bindir / "initdb", *INITDB, "-D", seat.layout.data], seat.layout.pg))
+    after = os.times()
+    cost = (after.children_user + after.children_system - before.children_user - before.children_system) * 1000
     conf = seat.layout.data / "postgresql.conf"
     text = f"{conf.read_text()}\nport = {seat.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{seat.layout.socket_dir}'\n"
     files.put(conf, text, 0o600, account)
     second = timed(lambda: _start(seat))
-    figures.add(BARE_INITDB, first)
+    figures.add(BARE_INITDB, first, cost)
     figures.add(BARE_START, second)
     figures.add(BARE_BOTH, first + second)
     postgres.stop(seat)
@@ -71,11 +74,12 @@ def spare_ready(home: Path) -> None:
         time.sleep(0.05)
 
 
-def create(home: Path, name: str) -> float:
+def create(home: Path, name: str, case: str, figures: Figures) -> None:
     """Run a whole `howdah create`."""
     port, pooled = free_port(), free_port()
     wish = ("--port", str(port), "--extension", f"pooler:listen_port={pooled}", "--database", "app", "--user", "app")
-    return howdah(home, "create", name, *wish)[0]
+    done = howdah(home, "create", name, *wish)
+    figures.add(case, done.milliseconds, done.processor)
 
 
 def phases(home: Path, name: str, case: str, figures: Figures) -> None:
@@ -117,12 +121,12 @@ def one_round(home: Path, number: int, figures: Figures) -> None:
     """Take every case once."""
     bare(home / f"bare{number}", figures)
     spare_ready(home)
-    figures.add(SPARE, create(home, f"spare{number}"))
+    create(home, f"spare{number}", SPARE, figures)
     phases(home, f"spare{number}", "spare", figures)
     spare_ready(home)
     (home / "spares").rename(home / f"aside{number}")
     (home / "spares").mkdir(mode=0o711)
-    figures.add(NO_SPARE, create(home, f"none{number}"))
+    create(home, f"none{number}", NO_SPARE, figures)
     phases(home, f"none{number}", "none", figures)
     spare_ready(home)
     command = [sys.executable, "-m", "bench.create", "--once", str(home), f"pooled{number}"]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.stopwatch import HOWDAH, Figures, end, free_port, howdah, new_home, surroundings, timed
+from bench.stopwatch import HOWDAH, Figures, end, free_port, howdah, new_home, run, surroundings
 
 READS = (
     ("list",),
@@ -26,9 +26,10 @@ READS = (
 PYTHON, TYPER = "python -c pass", "python -c 'import typer'"
 
 
-def bare(code: str) -> float:
+def bare(code: str, case: str, figures: Figures) -> None:
     """Run Python alone."""
-    return timed(lambda: subprocess.run([sys.executable, "-P", "-c", code], cwd="/", check=True))
+    done = run([sys.executable, "-P", "-c", code])
+    figures.add(case, done.milliseconds, done.processor)
 
 
 def imports(home: Path, *arguments: str, runs: int = 5) -> dict[str, tuple[float, float]]:
@@ -62,10 +63,11 @@ def main(rounds: int) -> None:
         pooler = f"pooler:listen_port={free_port()}"
         howdah(home, "create", "shop", "--port", str(free_port()), "--extension", pooler, "--database", "app", "--user", "app")
         for _ in range(rounds):
-            figures.add(PYTHON, bare("pass"))
-            figures.add(TYPER, bare("import typer"))
+            bare("pass", PYTHON, figures)
+            bare("import typer", TYPER, figures)
             for read in READS:
-                figures.add(" ".join(read), howdah(home, *read)[0])
+                done = howdah(home, *read)
+                figures.add(" ".join(read), done.milliseconds, done.processor)
         found = imports(home, "list")
     finally:
         end(home)

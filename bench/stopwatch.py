@@ -1,7 +1,8 @@
 """Time whole processes and acts, case after case in turn, and tell the figures with their spread, the settings and the machine.
 
 Cases of one run are interleaved, so that whatever else the machine does falls on all of them alike; only figures of one run are compared.
-The middle one of each case counts, the least and the greatest stand beside it.
+The middle one of each case counts, the least and the greatest stand beside it. Where it was taken, processor time is that of the process
+and of the children that it waited for: it says what a case costs also where others keep the processors busy.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ class Figures:
     """Milliseconds by case, in the order in which the cases were first seen."""
 
     taken: dict[str, list[float]] = field(default_factory=dict)
+    processor: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, case: str, milliseconds: float) -> None:
-        """Add one measurement."""
+    def add(self, case: str, milliseconds: float, processor: float | None = None) -> None:
+        """Add one measurement: by the clock, and where it is known by the processor."""
         self.taken.setdefault(case, []).append(milliseconds)
+        if processor is not None:
+            self.processor.setdefault(case, []).append(processor)
 
     def middle(self, case: str) -> float:
         """Return the median of a case."""
@@ -41,10 +45,11 @@ class Figures:
     def table(self, title: str, cases: Sequence[str] | None = None) -> str:
         """Return a table in Markdown: median, spread, how often."""
         names = [case for case in (cases or self.taken) if case in self.taken]
-        rows = [f"| {title} | median ms | least–greatest | n |", "|---|---:|---:|---:|"]
+        rows = [f"| {title} | median ms | least–greatest | processor ms | n |", "|---|---:|---:|---:|---:|"]
         for name in names:
-            every = self.taken[name]
-            rows.append(f"| {name} | {statistics.median(every):.0f} | {min(every):.0f}–{max(every):.0f} | {len(every)} |")
+            every, cost = self.taken[name], self.processor.get(name)
+            shown = f"{statistics.median(cost):.0f}" if cost else ""
+            rows.append(f"| {name} | {statistics.median(every):.0f} | {min(every):.0f}–{max(every):.0f} | {shown} | {len(every)} |")
         return "\n".join(rows)
 
     def ratio(self, words: str, upper: str, lower: str) -> str:
@@ -60,27 +65,40 @@ def timed(act: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1000
 
 
-def howdah(home: Path, *arguments: str, **environment: str) -> tuple[float, str]:
-    """Run a whole `howdah` process; return its milliseconds and what it printed."""
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": "/root",
-        "LC_ALL": "C.UTF-8",
-        "HOWDAH_HOME": str(home),
-        "HOWDAH_TRASH": "86400",
-        **environment,
-    }
-    start = time.perf_counter()
-    done = subprocess.run([*HOWDAH, *arguments], env=env, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-    took = (time.perf_counter() - start) * 1000
-    if done.returncode != 0:
-        raise SystemExit(f"howdah {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
-    return took, done.stdout
+@dataclass(frozen=True)
+class Run:
+    """A process that came to its end."""
+
+    milliseconds: float
+    processor: float
+    said: str
+
+
+def run(command: Sequence[str], **environment: str) -> Run:
+    """Run a whole process in a clean environment; one that fails ends the bench with its words."""
+    env = {"PATH": os.environ["PATH"], "HOME": "/root", "LC_ALL": "C.UTF-8", **environment}
+    with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as wrong:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=told, stderr=wrong)
+        _, status, used = os.wait4(child.pid, 0)
+        took = (time.perf_counter() - start) * 1000
+        child.returncode = os.waitstatus_to_exitcode(status)
+        told.seek(0)
+        wrong.seek(0)
+        said, complaint = told.read(), wrong.read()
+    if child.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}: {complaint}")
+    return Run(took, (used.ru_utime + used.ru_stime) * 1000, said)
+
+
+def howdah(home: Path, *arguments: str) -> Run:
+    """Run a whole `howdah` process; the trash keeps what is deleted."""
+    return run([*HOWDAH, *arguments], HOWDAH_HOME=str(home), HOWDAH_TRASH="86400")
 
 
 def story(home: Path, name: str) -> Mapping[str, Any]:
     """Return the newest operation of an instance, with its steps."""
-    newest: Mapping[str, Any] = json.loads(howdah(home, "operations", name, "--json")[1])[0]
+    newest: Mapping[str, Any] = json.loads(howdah(home, "operations", name, "--json").said)[0]
     return newest
 
 
@@ -100,7 +118,7 @@ def new_home() -> Path:
 
 def end(home: Path) -> None:
     """Delete what is left of a run: its instances, then everything below its home."""
-    for each in json.loads(howdah(home, "list", "--json")[1]):
+    for each in json.loads(howdah(home, "list", "--json").said):
         howdah(home, "delete", each["name"], "--yes")
     deadline = time.monotonic() + 60
     while home.exists():  # a detached process may still be making a spare in it
