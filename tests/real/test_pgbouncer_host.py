@@ -428,7 +428,8 @@ def test_a_stopped_process_is_alive_and_unreachable_and_still_ends(pool: Pool) -
     seen = pgbouncer.look(directory, seconds=0.2)
     assert seen.member == member
     assert not seen.reachable
-    assert "halted (SIGSTOP)" in str(seen.silence)
+    # the kernel may take a moment to stop it: until then it is merely silent
+    assert any(words in str(seen.silence) for words in ("halted (SIGSTOP)", "does not answer"))
     with pytest.raises(Unavailable):
         admin.reload(directory, seconds=0.2)
     pgbouncer.stop_generation(directory)
