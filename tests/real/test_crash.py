@@ -7,9 +7,12 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.real.instances import DATABASE, PASSWORD, USER, Place, Voice, in_child, place, prove, served_by, stock
 from tests.real.servers import free_port
@@ -17,6 +20,8 @@ from tests.real.servers import free_port
 from howdah import compose
 from howdah.core.steps import Host
 from howdah.core.wishes import Creation
+from howdah.errors import Conflict, NotFound
+from howdah.host import console, files, process
 from howdah.secret import Secret
 from howdah.service import Service
 
@@ -53,6 +58,44 @@ def dies(here: Place, verb: Verb, steps: int) -> bool:
     def act() -> None:
         service = compose.service(here.home)
         verb(served_by(service, Dying(here.host, steps)))
+
+    return in_child(act)
+
+
+# what leaves a trace outside this process: files, processes, statements, console commands
+EFFECTS = [
+    (files, "put"),
+    (files, "scratch"),
+    (files, "remove"),
+    (files, "unlink"),
+    (files, "make_directory"),
+    (Path, "rename"),
+    (process, "spawn"),
+    (process, "send"),
+    (psycopg.Connection, "execute"),
+    (console.Console, "ask"),
+    (console.Console, "begin"),
+]
+
+
+def dies_inside(here: Place, verb: Verb, effects: int) -> bool:
+    """Run a verb in a child that dies after so many effects, wherever within a step that is; False when the verb was done before."""
+    left = itertools.count(effects - 1, -1)
+
+    def lethal(effect: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*args: Any, **kwargs: Any) -> Any:
+            done = effect(*args, **kwargs)
+            if next(left) == 0:
+                os._exit(DEATH)
+            return done
+
+        return act
+
+    def act() -> None:
+        service = compose.service(here.home)
+        for owner, name in EFFECTS:
+            setattr(owner, name, lethal(getattr(owner, name)))
+        verb(served_by(service, here.host))
 
     return in_child(act)
 
@@ -148,6 +191,24 @@ def _survives(here: Place, verb: Verb, steps: int) -> bool:
     else:
         assert here.repair() == ()
     return died
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_survives_a_crash_inside_its_steps(here: Place, change: Change) -> None:
+    """At a fifth of the effects, another fifth on the way back: most only read, and cost as much to try."""
+    for effects in itertools.count(1, 5):
+        died = []
+        for offset, verb in enumerate((change.there, change.back)):
+            died.append(dies_inside(here, verb, effects + offset))
+            here.repair()
+            with suppress(Conflict, NotFound):  # it may have died before its wish was written down
+                verb(here.service)
+            if here.want().state == "running":
+                prove(here)
+        if not any(died):
+            assert effects > 10
+            return
 
 
 def test_create_survives_a_crash_after_each_step() -> None:
