@@ -414,6 +414,21 @@ def test_two_homes_do_not_know_each_other(here: Place) -> None:
         prove(here)
 
 
+def test_a_pooler_never_joins_the_port_of_another_home(here: Place) -> None:
+    """Both run under one user, so the kernel would let them share it (SO_REUSEPORT), and clients would land at either."""
+    port = here.want().hop_port("pooled")
+    here.service.stop("shop", asks("stop"))
+    with place() as other:
+        other.create("shop", extensions={"pooler": {"listen_port": str(port)}})
+        with pytest.raises(Refusal) as caught:
+            here.service.start("shop", asks("start"))
+        assert caught.value.code == "port_lost"
+        prove(other)
+        other.delete()
+    here.service.start("shop", asks("start"))
+    prove(here)
+
+
 def test_the_second_verb_waits_and_names_whom_it_waits_for(here: Place) -> None:
     with compose.service(here.home).lease(here.want().id, "a long one", 5.0, lambda who: None):
         impatient = Voice()

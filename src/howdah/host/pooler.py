@@ -24,7 +24,7 @@ from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
 from howdah.core.steps import Refused, WantedFile
 from howdah.errors import Failed, Refusal
-from howdah.host import admin, files, installed, pgbouncer, process, trial
+from howdah.host import addresses, admin, files, installed, pgbouncer, process, trial
 from howdah.host.installed import Binary
 from howdah.host.process import Account
 from howdah.phrase import Phrase, say
@@ -82,12 +82,17 @@ def numbers(layout: Layout) -> list[int]:
     return sorted(int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit())
 
 
-def present(layout: Layout) -> list[int]:
-    """Return the numbers of the generations that have a directory or a process: one whose directory was removed still serves."""
+def living(layout: Layout) -> set[int]:
+    """Return the numbers of the generations that have a process, also where the directory was removed."""
     pool = os.path.realpath(layout.pool)
     found = (process.cwd(int(pid)) for pid in os.listdir("/proc") if pid.isdigit())  # noqa: PTH208 names, not paths
-    living = {path.name for path in found if path is not None and str(path.parent) == pool}
-    return sorted({*numbers(layout), *(int(name[1:]) for name in living if name[:1] == "g" and name[1:].isdigit())})
+    names = {path.name for path in found if path is not None and str(path.parent) == pool}
+    return {int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit()}
+
+
+def present(layout: Layout) -> list[int]:
+    """Return the numbers of the generations that have a directory or a process: one whose directory was removed still serves."""
+    return sorted({*numbers(layout), *living(layout)})
 
 
 def generations(layout: Layout) -> tuple[Generation, ...]:
@@ -177,15 +182,25 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
     for spent in older[:-1]:
         retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
     pgbouncer.stop_generation(directory)
+    _check_port(seat, want)
     files.make_directory(directory, 0o700, seat.account)
     files.put(directory / "pgbouncer.ini", _ini(wanted), 0o600, seat.account)
-    addresses = tuple((address, seat.port) for address in want.pooled.listen)
+    listen = tuple((address, seat.port) for address in want.pooled.listen)
     backlog = int((want.pooler or {}).get("listen_backlog", "4096"))
-    plan = pgbouncer.make_plan(seat.binary, addresses, unix_port=seat.port, open_files=seat.open_files, backlog=backlog)
+    plan = pgbouncer.make_plan(seat.binary, listen, unix_port=seat.port, open_files=seat.open_files, backlog=backlog)
     pgbouncer.start_generation(directory, plan, account=seat.account)
     pgbouncer.take_over(directory)
     for each in older[-1:]:
         _let_leave(seat.layout.generation(each))
+
+
+def _check_port(seat: PoolSeat, want: Instance) -> None:
+    """Refuse a port that is another's: SO_REUSEPORT lets any two processes of one user share it, also those of two homes."""
+    if living(seat.layout):
+        return  # it is ours already, or was seen to be free when it was asked for
+    if (holder := addresses.port_holder(want.pooled.listen, seat.port)) is not None:
+        hint = say("choose other addresses or another port, or end that process")
+        raise Refused("port_lost", say("cannot use port {port}: {holder} has it", port=seat.port, holder=holder), hint)
 
 
 def _let_leave(directory: Path) -> None:
