@@ -81,10 +81,14 @@ class Creation:
         )
 
 
+def listening(request: Creation, facts: Facts) -> tuple[str, ...]:
+    """Return the addresses that a new instance listens on: those asked for, else loopback, by IPv6 too where the machine has it."""
+    return request.listen or (("127.0.0.1", "::1") if facts.loopback_v6 else ("127.0.0.1",))
+
+
 def born(request: Creation, facts: Facts, identity: str, major: int, port: int, pooled_port: int | None) -> Instance:
     """Return the first record of a new instance; the request is already checked."""
-    listen = request.listen or (("127.0.0.1", "::1") if facts.loopback_v6 else ("127.0.0.1",))
-    reach = Reach(listen, request.hostnames, request.allow)
+    reach = Reach(listening(request, facts), request.hostnames, request.allow)
     size = request.size or sizes.DEFAULT
     want = Instance(identity, request.name, major, port, size=size, direct=reach, pooled=reach)
     if request.database is not None:

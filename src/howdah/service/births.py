@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from howdah.catalog import parameters
+from howdah.catalog.extensions import extension
 from howdah.core import wishes
 from howdah.core.instance import Instance, check_port
 from howdah.core.operation import Operation
@@ -44,10 +45,9 @@ class Births(Work):
         self.host.check_home(self.layout(identity))
         self.ask_if_open(request.allow, caller)
         self.check_addresses(request.listen)
-        listen = request.listen or ("127.0.0.1",)
-        asked = request.extensions.get("pooler", {}).get("listen_port")
+        listen = wishes.listening(request, facts)
         port = self.port(listen, FIRST_PORT, request.port)
-        pooled = self.port(listen, FIRST_POOLED_PORT, int(asked) if asked else None) if "pooler" in request.extensions else None
+        pooled = next((self.claimed_port(listen, name, given) for name, given in request.extensions.items() if extension(name).port), None)
         if pooled == port:
             raise Conflict("port_taken", say("cannot use port {port} for both PostgreSQL and the pooler", port=port))
         want = wishes.born(request, facts, identity, major, port, pooled)
@@ -89,6 +89,14 @@ class Births(Work):
         if found is None:
             raise Unavailable("no_port", say("cannot find a free port from {first} on", first=first))
         return found
+
+    def claimed_port(self, listen: Sequence[str], extension_name: str, given: Mapping[str, str]) -> int | None:
+        """Return the port for an extension that takes one: the asked one where it is free, else the first free; None for any other."""
+        setting = extension(extension_name).port
+        if setting is None:
+            return None
+        asked = given.get(setting)
+        return self.port(listen, FIRST_POOLED_PORT, int(asked) if asked else None)
 
     def check_addresses(self, listen: Sequence[str]) -> None:
         """Refuse an address that this machine does not have."""

@@ -28,7 +28,7 @@ from howdah.errors import Conflict, NotFound
 from howdah.phrase import say
 from howdah.secret import Secret
 from howdah.service.aiming import Aim, aim
-from howdah.service.births import FIRST_POOLED_PORT, Births
+from howdah.service.births import Births
 from howdah.service.caller import Caller, Done, Question, Seen, waits
 
 # between the choice of a free port and the start on it another program may take it: then another one is chosen
@@ -186,18 +186,17 @@ class Service(Births):
         return replace(done, changes=tuple(Change(key, None, value) for key, value in sorted(chosen.items())), notes=(*done.notes, *notes))
 
     def _pooled_port(self, want: Instance, extension_name: str, given: Mapping[str, str]) -> int | None:
-        if not extension(extension_name).program or want.pooler is not None:
+        if extension_name in want.extensions:
             return None
-        asked = extension(extension_name).parse(given).get("listen_port")
-        return self.port(want.pooled.listen, FIRST_POOLED_PORT, int(asked) if asked else None)
+        return self.claimed_port(want.pooled.listen, extension_name, extension(extension_name).parse(given))
 
     def set_extension(self, name: str, extension_name: str, given: Mapping[str, str], caller: Caller) -> Done:
         """Change settings of an extension."""
         want, facts = self.store.find(name), self.host.facts()
         _, changes = wishes.with_extension_settings(want, extension_name, given, facts)
         for change in changes:
-            if change.name == "listen_port" and change.new is not None:
-                self.port(want.pooled.listen, FIRST_POOLED_PORT, int(change.new))
+            if change.name == extension(extension_name).port and change.new is not None:
+                self.claimed_port(want.pooled.listen, extension_name, {change.name: change.new})
         if wishes.restart_names(changes) and want.state == "running":
             self.ask_about_restart(want, caller, say("this takes a restart, which ends direct sessions"))
         verb = "extensions set"

@@ -78,6 +78,7 @@ class Extension:
     preload: str | None = None  # library for shared_preload_libraries: adding or removing it costs one restart
     creates: str | None = None  # SQL extension made in every database
     program: str | None = None  # what runs beside PostgreSQL for it
+    port: str | None = None  # the setting by which it takes a TCP port of this machine
     parameters: Mapping[str, Parameter] = field(default_factory=dict)  # PostgreSQL parameters that the library brings
 
     def parse(self, given: Mapping[str, str]) -> dict[str, str]:

@@ -89,4 +89,5 @@ EXTENSION = Extension(
     description=say("PgBouncer in front of PostgreSQL: TLS and SCRAM on its own port, server connections shared by many clients"),
     settings={setting.name: setting for setting in _SETTINGS},
     program="pgbouncer",
+    port="listen_port",
 )
