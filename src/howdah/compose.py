@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from howdah.engines.single import ENGINE
-from howdah.host.local import LocalHost, detached
+from howdah.host.local import LocalHost
+from howdah.host.outside import detached
 from howdah.reconciler import Reconciler
 from howdah.service import Service
 from howdah.store.lease import holder_of, lease

@@ -199,6 +199,11 @@ def scalar(session: Connection, query: str) -> Any:
     return row[0]
 
 
+def asks(words: str = "a test") -> Any:
+    """Return a caller who agrees to everything."""
+    return Voice().caller(words)
+
+
 def steps(operation: Operation) -> tuple[str, ...]:
     """Return the names of the steps in an operation's story."""
     return tuple(line.step for line in operation.story)

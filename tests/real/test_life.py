@@ -21,6 +21,7 @@ from tests.real.instances import (
     NotAgreed,
     Place,
     Voice,
+    asks,
     end_instances,
     kill,
     known,
@@ -40,17 +41,6 @@ from howdah.secret import Secret
 
 def pooler_hba(here: Place) -> str:
     return Path(here.newest().config["auth_hba_file"]).read_text()
-
-
-def asks(words: str = "a test") -> Any:
-    return Voice().caller(words)
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
-    with place() as made:
-        made.create("shop")
-        yield made
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.conftest import processes_below
-from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, place, prove, scalar
+from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, asks, prove, scalar
 
 from howdah.core.instance import HOPS, Hop, check_password
 from howdah.errors import Conflict, Failed, Invalid, NotFound
@@ -16,17 +14,6 @@ from howdah.secret import Secret
 
 CANARY = "canary-in-a-coal-mine-93417"
 NAMES = ["Ünï ☃ quo\"ted o'brien", "back\\slash %s{}$1 semi;--", "select", "a" * 63]
-
-
-def asks(words: str = "a test") -> Any:
-    return Voice().caller(words)
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
-    with place() as made:
-        made.create("shop")
-        yield made
 
 
 def add(here: Place, user: str, *databases: str, password: str = PASSWORD) -> None:

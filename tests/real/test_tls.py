@@ -4,27 +4,15 @@ when that was agreed to, ended. Once it is on, nobody comes in without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from tests.real.instances import PASSWORD, NotAgreed, Place, Voice, place, prove, scalar
+from tests.real.instances import PASSWORD, NotAgreed, Place, Voice, asks, place, prove, scalar
 
 from howdah import wire
 from howdah.core.instance import HOPS, Hop
 from howdah.host import process
-
-
-def asks(words: str = "a test") -> Any:
-    return Voice().caller(words)
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
-    with place() as made:
-        made.create("shop")
-        yield made
 
 
 def test_off_and_on_by_reload_and_a_pooled_client_stays(here: Place) -> None:

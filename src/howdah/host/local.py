@@ -12,7 +12,6 @@ import resource
 import secrets
 import stat
 import string
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from howdah import wire
-from howdah.certificate import read_der
 from howdah.core.endpoint import certificate_names
 from howdah.core.instance import HOPS, Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.machine import LogSource, Quick
-from howdah.core.observed import Disk, Facts, FileSeen, Inside, Looks, Observed, Server, Wire
+from howdah.core.observed import Disk, Facts, FileSeen, Inside, Looks, Observed, Server
 from howdah.core.remember import Trashed
 from howdah.core.steps import Refused, WantedFile
 from howdah.errors import Failed, Refusal, Unavailable, Unsupported
@@ -37,6 +34,7 @@ from howdah.host import (
     files,
     installed,
     lookup,
+    outside,
     passfile,
     pgbouncer,
     pki,
@@ -63,7 +61,6 @@ POOLER_USER = "howdah-pool"
 _ROOT_FILES = 65_536
 _LEAF_DAYS, _RENEWED_LEAF_DAYS = 397.0, 60.0
 _PAUSE_SECONDS = 5.0
-_DAY = 86_400.0
 _PASSWORD_LETTERS = string.ascii_letters + string.digits
 
 
@@ -164,7 +161,7 @@ class LocalHost:
             server=lambda: self._server(want),
             inside=lambda: self._inside(want),
             pooler=lambda: pooler.generations(layout),
-            wire=lambda: _wires(want),
+            wire=lambda: outside.wires(want),
         )
         return Observed(self.facts(), layout, looks)
 
@@ -194,7 +191,7 @@ class LocalHost:
         running = pgbouncer.quick_look(layout.generation(numbers[-1])) if numbers else None
         alive = server.state != "absent"
         pooled = running is not None and running.member is not None
-        days = {hop: _days_left(want, hop) if (alive if hop == "direct" else pooled) else None for hop in HOPS if want.hop_port(hop)}
+        days = {hop: outside.days_left(want, hop) if (alive if hop == "direct" else pooled) else None for hop in HOPS if want.hop_port(hop)}
         return Quick(alive, server.state == "ready", pooled, days, max(len(numbers) - 1, 0))
 
     def port_holder(self, listen: Sequence[str], port: int) -> str | None:
@@ -450,36 +447,6 @@ class LocalHost:
 def _port_taken(want: Instance, holder: str) -> Refused:
     message = say("cannot have PostgreSQL listen on port {port}: {holder} has it", port=want.port, holder=holder)
     return Refused("port_lost", message, say("choose other addresses or another port, or end that process"))
-
-
-def detached(home: Path) -> Callable[[Sequence[str]], None]:
-    """Return how another `howdah` is started that outlives this one, on the same state."""
-
-    def start(arguments: Sequence[str]) -> None:
-        log = home / "log"
-        files.make_parents(log)
-        kept = {name: value for name, value in os.environ.items() if name.startswith("HOWDAH_")}
-        environment = {**process.CLEAN_ENVIRONMENT, **kept, "HOWDAH_HOME": str(home), "HOME": os.environ.get("HOME", "/")}
-        argv = [sys.executable, "-P", "-m", "howdah", *arguments]
-        process.spawn(argv, env=environment, stdout=log / "detached.log", stderr=log / "detached.log")
-
-    return start
-
-
-def _wires(want: Instance) -> Mapping[Hop, Wire]:
-    return {hop: _wire(want, hop, port) for hop in HOPS if (port := want.hop_port(hop)) is not None}
-
-
-def _wire(want: Instance, hop: Hop, port: int) -> Wire:
-    knock = wire.knock(pooler.dial(want.reach(hop).listen[0]), port, 2)
-    return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error)
-
-
-def _days_left(want: Instance, hop: Hop) -> float | None:
-    if not want.tls:
-        return None
-    found = wire.handshake(pooler.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=0.5)
-    return round((read_der(found.der).not_after - time.time()) / _DAY, 1) if found.serial else None
 
 
 def _nofile(*, root: bool) -> int:

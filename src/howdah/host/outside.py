@@ -1,0 +1,49 @@
+"""How an instance looks from outside its processes: what its ports tell a stranger, and another `howdah` that goes on when we end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from howdah import wire
+from howdah.certificate import read_der
+from howdah.core.instance import HOPS, Hop, Instance
+from howdah.core.observed import Wire
+from howdah.host import files, pooler, process
+
+_DAY = 86_400.0
+
+
+def wires(want: Instance) -> Mapping[Hop, Wire]:
+    """Return what each hop tells a stranger."""
+    return {hop: _wire(want, hop, port) for hop in HOPS if (port := want.hop_port(hop)) is not None}
+
+
+def _wire(want: Instance, hop: Hop, port: int) -> Wire:
+    knock = wire.knock(pooler.dial(want.reach(hop).listen[0]), port, 2)
+    return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error)
+
+
+def days_left(want: Instance, hop: Hop) -> float | None:
+    """Return the days left of the certificate that a hop serves; None where TLS is not spoken."""
+    if not want.tls:
+        return None
+    found = wire.handshake(pooler.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=0.5)
+    return round((read_der(found.der).not_after - time.time()) / _DAY, 1) if found.serial else None
+
+
+def detached(home: Path) -> Callable[[Sequence[str]], None]:
+    """Return how another `howdah` is started that outlives this one, on the same state."""
+
+    def start(arguments: Sequence[str]) -> None:
+        log = home / "log"
+        files.make_parents(log)
+        kept = {name: value for name, value in os.environ.items() if name.startswith("HOWDAH_")}
+        environment = {**process.CLEAN_ENVIRONMENT, **kept, "HOWDAH_HOME": str(home), "HOME": os.environ.get("HOME", "/")}
+        argv = [sys.executable, "-P", "-m", "howdah", *arguments]
+        process.spawn(argv, env=environment, stdout=log / "detached.log", stderr=log / "detached.log")
+
+    return start
