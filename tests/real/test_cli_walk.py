@@ -120,7 +120,7 @@ def test_the_same_wish_again_and_another(shell: Shell) -> None:
     again = shell.json("create", "shop", "--database", "shop", "--user", "app")
     assert "password" not in again
     shell.run("create", "shop", "--param", "ssl=off", code=4)
-    assert "ssl:  on  (as it was by default)" in shell.run("params", "set", "shop", "ssl=on").stdout
+    assert "it is so already" in shell.run("params", "set", "shop", "ssl=on").stdout
     assert "it is so already" in shell.run("params", "set", "shop", "ssl=yes").stdout
     shell.run("undelete", "shop", code=3)
     told = json.loads(shell.run("members", "remove", "shop", "x", "--json", code=5).stderr)

@@ -78,12 +78,14 @@ def claim(home: Path, major: int, seat: Seat) -> bool:
         if _shape(spare) != stamp() or not postgres.data_ready(spare / "data"):
             _discard(spare)
             continue
-        # The pooler's user may have been made since
-        postgres.fit(spare, seat.account, seat.pooler_gid)
         try:
+            # The pooler's user may have been made since
+            postgres.fit(spare, seat.account, seat.pooler_gid)
             spare.rename(target)
-        except FileNotFoundError:
-            continue  # another was quicker
+        except (FileNotFoundError, Failed):
+            if spare.exists():
+                raise
+            continue  # another was quicker, be it between the two
         files.unlink(target / _STAMP)
         files.sync_directory(target.parent)
         return True
