@@ -27,6 +27,7 @@ from howdah.host.process import CLEAN_ENVIRONMENT, Account, Process
 from howdah.phrase import say
 
 POLL_SECONDS = 0.002
+_LAST_WORDS_SECONDS = 2.0
 # initdb looks through all of /usr/share/zoneinfo for the machine's time zone, unless TZ names one; ours is set in the configuration
 _ENVIRONMENT = {**CLEAN_ENVIRONMENT, "TZ": "UTC"}
 _INITDB = ("-N", "-k", "-U", "postgres", "--auth-local=peer", "--auth-host=reject", "-E", "UTF8", "--locale=C.UTF-8")
@@ -314,6 +315,8 @@ def _wait_ready(seat: Seat, started: Process, deadline: float, seconds: float) -
 
 
 def _explain(seat: Seat) -> None:
+    # The collector outlives its postmaster until it has written down what is still in the pipe (syslogger.c): only then is all said
+    process.wait_until(lambda: not _left(seat.layout.data), _LAST_WORDS_SECONDS)
     said = serverlog.words(seat.layout)
     if serverlog.of_configuration(said):
         raise Refused("refused_by_postgres", say("PostgreSQL refuses this: {words}", words=said))
