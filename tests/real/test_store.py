@@ -11,18 +11,20 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from howdah.core.instance import Instance, User
+from howdah.core.instance import Database, Instance, Reach, User
 from howdah.core.operation import Line
 from howdah.core.remember import Store, refusal_record
 from howdah.errors import Conflict, Failed, NotFound, Unavailable, Unsupported
 from howdah.phrase import say
 from howdah.secret import Secret
-from howdah.store.schema import MIGRATIONS
+from howdah.store.file import copy_path
+from howdah.store.schema import MIGRATIONS, RECORD
 from howdah.store.sqlite import KEPT_WISHES, SqliteStore, open_store, store_path
 
 
@@ -271,22 +273,107 @@ def test_kill_9_in_the_middle_of_writing_loses_nothing_answered(tmp_path: Path) 
             assert operation is not None and operation.generation == want.generation
 
 
-def test_a_newer_store_is_refused_and_left_alone(tmp_path: Path) -> None:
-    open_store(tmp_path).close()
-    path = str(store_path(tmp_path))
-    SqliteStore(path, migrations=(*MIGRATIONS, "ALTER TABLE instance ADD COLUMN host TEXT")).close()
-    with pytest.raises(Unsupported, match="made by a newer Howdah"):
-        open_store(tmp_path)
+# What the next Howdah may bring: a column, and a row rewritten.
+_NEXT = "ALTER TABLE instance ADD COLUMN host TEXT NOT NULL DEFAULT 'here';\nUPDATE wish SET record = json_set(record, '$.size', 'large')"
+
+
+def older(home: Path) -> Instance:
+    """Make a store by the DDL of this Howdah, which a later one will call the older, with a wish and its story in it."""
+    with open_store(home) as store:
+        return made(store, parameters={"work_mem": "8MB"})
+
+
+def newer(home: Path, migration: str = _NEXT) -> SqliteStore:
+    return SqliteStore(str(store_path(home)), migrations=(*MIGRATIONS, migration))
+
+
+def copied(home: Path) -> Path:
+    return copy_path(str(store_path(home)), len(MIGRATIONS))
+
+
+def schema(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as reader:
+        return int(reader.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_newer_howdah_copies_the_store_aside_and_migrates_it(tmp_path: Path) -> None:
+    want = older(tmp_path)
+    with newer(tmp_path) as store:
+        assert store.find("shop") == replace(want, size="large")
+        assert [each.verb for each in store.operations(want.id)] == ["create"]
+    assert schema(store_path(tmp_path)) == len(MIGRATIONS) + 1
+    assert schema(copied(tmp_path)) == len(MIGRATIONS)
+    assert stat.S_IMODE(copied(tmp_path).stat().st_mode) == 0o600
+    # the way back: the copy in the store's place
+    for path in tmp_path.glob("store.sqlite3*"):
+        if path != copied(tmp_path):
+            path.unlink()
+    copied(tmp_path).rename(store_path(tmp_path))
+    with open_store(tmp_path) as store:
+        assert store.find("shop") == want
+
+
+def test_an_older_howdah_refuses_a_newer_store_and_leaves_it_alone(tmp_path: Path) -> None:
+    older(tmp_path)
+    newer(tmp_path).close()
+    before = store_path(tmp_path).read_bytes()
+    for words in (["list"], ["show", "shop"], ["create", "other"], ["params", "set", "shop", "work_mem=4MB"]):
+        command = [sys.executable, "-m", "howdah", *words]
+        said = subprocess.run(
+            command, env={**os.environ, "HOWDAH_HOME": str(tmp_path), "HOWDAH_LANG": "en"}, capture_output=True, text=True, check=False
+        )
+        assert said.returncode == 5 and "made by a newer Howdah (schema 2)" in said.stderr, words
+    assert store_path(tmp_path).read_bytes() == before
+
+
+def test_a_howdah_at_work_stops_writing_when_another_migrates_the_store(tmp_path: Path) -> None:
+    want = older(tmp_path)
+    with open_store(tmp_path) as at_work:
+        newer(tmp_path).close()
+        with pytest.raises(Unsupported) as refused:
+            at_work.converged(want)
+    assert refused.value.code == "store_newer"
+
+
+def test_two_that_migrate_at_once_do_it_once(tmp_path: Path) -> None:
+    older(tmp_path)
+    code = """
+        import sys
+        from howdah.store.schema import MIGRATIONS
+        from howdah.store.sqlite import SqliteStore
+        SqliteStore(sys.argv[1], migrations=(*MIGRATIONS, sys.argv[2])).close()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(store_path(tmp_path)), _NEXT]
+    both = [subprocess.Popen(command) for _ in range(4)]
+    assert [each.wait(60) for each in both] == [0, 0, 0, 0]
+    assert (schema(store_path(tmp_path)), schema(copied(tmp_path))) == (2, 1)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
-    with open_store(tmp_path) as store:
-        want = made(store)
+    want = older(tmp_path)
     half = "ALTER TABLE instance ADD COLUMN host TEXT;\nALTER TABLE nonsense ADD COLUMN host TEXT"
-    with pytest.raises(Unavailable):
-        SqliteStore(str(store_path(tmp_path)), migrations=(*MIGRATIONS, half))
+    with pytest.raises(Unavailable, match="from schema 1 to 2: no such table: nonsense") as failed:
+        newer(tmp_path, half)
+    assert failed.value.code == "store_not_migrated"
     with open_store(tmp_path) as store:
         assert store.find("shop") == want
+        wished(store, want, parameters={})
+
+
+def test_a_store_that_cannot_be_copied_is_not_migrated(tmp_path: Path) -> None:
+    want = older(tmp_path)
+    copied(tmp_path).mkdir()
+    with pytest.raises(Unavailable) as failed:
+        newer(tmp_path)
+    assert failed.value.code == "store_not_migrated"
+    with open_store(tmp_path) as store:
+        assert store.find("shop") == want
+
+
+def test_a_record_of_another_shape_is_another_schema() -> None:
+    """Whoever adds a key to a record adds a migration, so that an older Howdah says "newer" and not "broken"; then this list."""
+    shape = {each.__name__: " ".join(part.name for part in fields(each)) for each in (Instance, Reach, User, Database)}
+    assert (len(MIGRATIONS), shape) == (1, RECORD)
 
 
 def test_damage_is_named_with_the_path(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """One open SQLite file: made 0600 without a race, migrated, and speaking in refusals of ours.
 
 A write-ahead log lets people look while somebody writes, and makes a commit one fsync; `synchronous = FULL` means that what was once
-answered for survives a power cut. It knows no table but through the migrations that it is handed.
+answered for survives a power cut. It knows no table but through the migrations that it is handed: their count is the file's schema. A
+file of an older schema is copied aside before it is changed, one of a newer schema is neither read nor written.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ from howdah.errors import Unavailable, Unsupported
 from howdah.phrase import say
 
 MEMORY = ":memory:"
+
+
+def copy_path(path: str, schema: int) -> Path:
+    """Return where a store of an older schema is copied to before it is changed."""
+    return Path(f"{path}.schema-{schema}")
 
 
 def prepare(path: Path) -> None:
@@ -50,6 +56,7 @@ class File:
 
     def __init__(self, path: str, migrations: Sequence[str], busy_seconds: float) -> None:
         self.path = path
+        self._newest = len(migrations)
         with self._speaking():
             self._sql = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
             try:
@@ -74,6 +81,7 @@ class File:
         with self._speaking():
             self._sql.execute("BEGIN IMMEDIATE")
             try:
+                self._refuse_newer()  # another Howdah may have changed the schema since this one opened the file
                 yield
                 self._sql.execute("COMMIT")
             finally:
@@ -105,19 +113,63 @@ class File:
         return Unavailable("store_unavailable", message, say("look at the free space and at the rights of its directory"))
 
     def _migrate(self, migrations: Sequence[str]) -> None:
+        self._refuse_newer()
         schema = self._schema()
-        if schema > len(migrations):
-            message = say("cannot read the store {path}: it was made by a newer Howdah (schema {schema})", path=self.path, schema=schema)
-            raise Unsupported("store_newer", message, say("use that Howdah, or set HOWDAH_HOME to another directory"))
-        if schema == len(migrations):
+        if schema == self._newest:
             return
         if schema == 0 and self.path != MEMORY:
             self._sql.execute("PRAGMA journal_mode = WAL")  # kept in the file
         with self.writing():
-            for number in range(self._schema(), len(migrations)):  # asked again: another may have done it while we waited
-                for statement in migrations[number].split(";\n"):
-                    self._sql.execute(statement)
-                self._sql.execute(f"PRAGMA user_version = {number + 1}")
+            schema = self._schema()  # asked again: another may have done it while we waited
+            if schema == 0:
+                self._apply(migrations)
+            elif schema < self._newest:
+                self._bring_up(schema, migrations)
+
+    def _bring_up(self, schema: int, migrations: Sequence[str]) -> None:
+        """Copy the file aside, then change it; what fails leaves it as it was."""
+        try:
+            self._copy_aside(schema)
+            self._apply(migrations[schema:], schema)
+        except (sqlite3.Error, OSError) as error:
+            message = say(
+                "cannot bring the store {path} from schema {old} to {new}: {reason}",
+                path=self.path,
+                old=schema,
+                new=self._newest,
+                reason=error,
+            )
+            hint = say("it was left as it was: the Howdah that made it reads it, and running servers are not touched")
+            raise Unavailable("store_not_migrated", message, hint) from error
+
+    def _copy_aside(self, schema: int) -> None:
+        if self.path == MEMORY:
+            return
+        copy = copy_path(self.path, schema)
+        new = copy.with_name(f"{copy.name}.new")
+        new.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        # Through a second connection, which sees what is committed: the first one is within the transaction that is to change it.
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(new)) as target:
+            source.backup(target)
+        descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.rename(copy)
+
+    def _apply(self, migrations: Sequence[str], schema: int = 0) -> None:
+        for number, migration in enumerate(migrations, schema + 1):
+            for statement in migration.split(";\n"):
+                self._sql.execute(statement)
+            self._sql.execute(f"PRAGMA user_version = {number}")
+
+    def _refuse_newer(self) -> None:
+        schema = self._schema()
+        if schema > self._newest:
+            message = say("cannot use the store {path}: it was made by a newer Howdah (schema {schema})", path=self.path, schema=schema)
+            raise Unsupported("store_newer", message, say("use that Howdah, or set HOWDAH_HOME to another directory"))
 
     def _schema(self) -> int:
         return int(self._sql.execute("PRAGMA user_version").fetchone()[0])

@@ -1,4 +1,9 @@
-"""The tables, as numbered migrations: the number of those applied is the file's `user_version`. One is never edited, only followed."""
+"""The tables, as numbered migrations: the number of those applied is the file's `user_version`, its schema. None is ever
+edited, only followed by the next.
+
+A record is JSON in a table, so a new key in it is a new schema too, with a migration that need change no table (`SELECT 1`): an older
+Howdah must not meet a record that it cannot read whole. `RECORD` names the keys of the present schema; a test compares them.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +47,12 @@ CREATE INDEX operation_name ON operation (project, name_key, id)
 """
 
 MIGRATIONS = (_FIRST,)
+
+# What a record of the newest schema consists of: whoever changes a line here follows with a migration.
+RECORD = {
+    "Instance": "id name version port project engine generation state size direct pooled parameters extensions databases users "
+    "deferred restart_of settled end_plaintext",
+    "Reach": "listen hostnames allow",
+    "User": "name verifier databases shown",
+    "Database": "name owner icu_locale",
+}
