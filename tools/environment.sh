@@ -101,7 +101,10 @@ ensure_packages() {
     if unfinished $all; then install_packages $all; elif [ -n "$missing" ]; then install_packages $missing; fi
 }
 
-# What .venv was made from: the hash of each lock file in it, and the interpreter, which an upgrade of the system replaces.
+venv=.venv # in $here; the scanner of ./test has another
+source=    # a package that is published as source alone; pip builds it with the newest setuptools
+
+# What it was made from: the hash of each lock file in it, and the interpreter, which an upgrade of the system replaces.
 stamp_of() {
     printf '%s' "$(readlink -f "$1")"
     for lock in $locks; do printf ' %s' "$(sha256sum <"$here/$lock" | cut -c1-64)"; done
@@ -109,40 +112,40 @@ stamp_of() {
 
 # The developers' lock holds the users' too, so its environment serves both.
 environment_fits() {
-    [ -x "$here/.venv/bin/python" ] && [ -r "$here/.venv/howdah-stamp" ] || return 1
-    read -r stamp <"$here/.venv/howdah-stamp" || return 1
-    case "$stamp " in "$(stamp_of "$here/.venv/bin/python") "*) return 0 ;; *) return 1 ;; esac
+    [ -x "$here/$venv/bin/python" ] && [ -r "$here/$venv/howdah-stamp" ] || return 1
+    read -r stamp <"$here/$venv/howdah-stamp" || return 1
+    case "$stamp " in "$(stamp_of "$here/$venv/bin/python") "*) return 0 ;; *) return 1 ;; esac
 }
 
 # A developers' environment is made anew as one: it must not lose its tools because a command was run after a change of the locks.
 keep_tools() {
-    read -r interpreter users developers 2>/dev/null <"$here/.venv/howdah-stamp" || true
+    read -r interpreter users developers 2>/dev/null <"$here/$venv/howdah-stamp" || true
     [ -z "${developers:-}" ] || locks='requirements.lock requirements-dev.lock'
 }
 
 # Made under another name and renamed when whole; the .pth file is relative, so a clone may be moved.
 make_environment() {
-    say "making the Python environment in $here/.venv (once, some seconds) …" "создаю окружение Python в $here/.venv (один раз, несколько секунд) …"
-    new=$here/.venv-new
+    say "making the Python environment in $here/$venv (once, some seconds) …" "создаю окружение Python в $here/$venv (один раз, несколько секунд) …"
+    new=$here/$venv-new
     log=$(mktemp)
-    rm -rf "$new" "$here/.venv-old"
+    rm -rf "$new" "$here/$venv-old"
     if ! { "$python" -m venv "$new" &&
-        "$new/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: --retries 2 \
-            --require-hashes -r "$here/${locks##* }"; } >"$log" 2>&1; then
+        "$new/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: ${source:+"--no-binary=$source"} \
+            --retries 2 --require-hashes -r "$here/${locks##* }"; } >"$log" 2>&1; then
         rm -rf "$new"
         tail -n 5 "$log" >&2
-        refuse environment_failed "cannot make $here/.venv: pip failed (its output: $log)" \
+        refuse environment_failed "cannot make $here/$venv: pip failed (its output: $log)" \
             "check that this machine can reach its Python package index, then try again" \
-            "не удалось создать $here/.venv: ошибка pip (его вывод: $log)" "проверьте, что отсюда доступен индекс пакетов Python, и повторите"
+            "не удалось создать $here/$venv: ошибка pip (его вывод: $log)" "проверьте, что отсюда доступен индекс пакетов Python, и повторите"
     fi
     rm -f "$log"
     for site in "$new"/lib/python3*/site-packages; do echo ../../../../src >"$site/howdah.pth"; done
-    grep -rlI '/\.venv-new' "$new/bin" "$new/pyvenv.cfg" | while read -r script; do sed -i 's|/\.venv-new|/.venv|g' "$script"; done
+    grep -rlI "/$venv-new" "$new/bin" "$new/pyvenv.cfg" | while read -r script; do sed -i "s|/$venv-new|/$venv|g" "$script"; done
     stamp_of "$new/bin/python" >"$new/howdah-stamp"
     echo >>"$new/howdah-stamp"
-    [ ! -e "$here/.venv" ] || mv "$here/.venv" "$here/.venv-old"
-    mv "$new" "$here/.venv"
-    rm -rf "$here/.venv-old"
+    [ ! -e "$here/$venv" ] || mv "$here/$venv" "$here/$venv-old"
+    mv "$new" "$here/$venv"
+    rm -rf "$here/$venv-old"
 }
 
 # ensure_environment LOCK...: the last one is installed; it contains the others. Launches at the same time wait for each other.
@@ -150,14 +153,14 @@ ensure_environment() {
     locks=$*
     environment_fits && return
     [ -w "$here" ] ||
-        refuse read_only "cannot make $here/.venv: $here is not writable for $(id -un)" "clone into a directory of your own, or run: pipx install $here" \
-            "нельзя создать $here/.venv: у $(id -un) нет права записи в $here" "сделайте клон в своём каталоге или выполните: pipx install $here"
+        refuse read_only "cannot make $here/$venv: $here is not writable for $(id -un)" "clone into a directory of your own, or run: pipx install $here" \
+            "нельзя создать $here/$venv: у $(id -un) нет права записи в $here" "сделайте клон в своём каталоге или выполните: pipx install $here"
     exec 9<"$here"
     flock -n 9 || {
-        say "waiting for another launch that makes $here/.venv …" "жду другой запуск, который создаёт $here/.venv …"
+        say "waiting for another launch that makes $here/$venv …" "жду другой запуск, который создаёт $here/$venv …"
         flock -w 600 9 ||
-            refuse environment_busy "cannot make $here/.venv: another launch has held its lock for 10 minutes" "end that launch, then try again" \
-                "нельзя создать $here/.venv: другой запуск держит блокировку 10 минут" "завершите его и повторите"
+            refuse environment_busy "cannot make $here/$venv: another launch has held its lock for 10 minutes" "end that launch, then try again" \
+                "нельзя создать $here/$venv: другой запуск держит блокировку 10 минут" "завершите его и повторите"
     }
     environment_fits || { keep_tools; make_environment; }
     exec 9<&-

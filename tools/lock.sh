@@ -13,12 +13,13 @@ lock() {
     file=$1
     shift
     "$scratch/env/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-        --no-emit-index-url --no-emit-find-links --output-file "$file" pyproject.toml "$@"
+        --no-emit-index-url --no-emit-find-links --output-file "$file" "$@"
     if grep -nE '://|^ *--(extra-)?index|^ *--find-links|^ *--trusted-host' "$file"; then
         echo "lock.sh: $file names an index" >&2
         exit 1
     fi
 }
 
-lock requirements.lock "$@"
-lock requirements-dev.lock --group dev --constraint requirements.lock "$@"
+lock requirements.lock pyproject.toml "$@"
+lock requirements-scan.lock --group scan "$@"
+lock requirements-dev.lock pyproject.toml --group dev --constraint requirements.lock "$@"

@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SAN = bytes((0x55, 0x1D, 0x11))  # 2.5.29.17
+# What others will take for sound: Mozilla's "intermediate" profile (5.7, maximum_certificate_lifespan)
+LONGEST_DAYS = 366
+_DAY = 86400
 _UTC_TIME, _DNS, _ADDRESS, _VERSION, _EXTENSIONS = 0x17, 0x82, 0x87, 0xA0, 0xA3
 
 
@@ -26,6 +29,11 @@ class Certificate:
     not_after: float
     names: frozenset[str]
     fingerprint: str
+
+    @property
+    def days(self) -> int:
+        """How many whole days it lives."""
+        return int((self.not_after - self.not_before) // _DAY)
 
 
 def read_pem(pem: str) -> Certificate:

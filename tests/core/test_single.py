@@ -173,6 +173,10 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     "a name more": (wanted(direct=Reach(hostnames=("db.example.org",))), ("IssueCertificate",)),
     "another CA's certificate": (pair_twist(trusted=False), ("IssueCertificate",)),
     "two thirds of its life gone": (pair_twist(not_before=STALE_KEY, not_after=STALE_KEY + 365 * 86_400.0), ("IssueCertificate",)),
+    "a life longer than others allow": (
+        pair_twist(not_before=FACTS.now - 60, not_after=FACTS.now + 397 * 86_400.0),
+        ("IssueCertificate",),
+    ),
     "a certificate from the future": (pair_twist(not_before=FACTS.now + 60), ("IssueCertificate",)),
     "an edited file": (file_twist("pg_hba.conf", digest="0" * 12), ("WriteServerFiles",)),
     "a file that others may read": (file_twist("postgresql.conf", mode=0o644), ("WriteServerFiles",)),

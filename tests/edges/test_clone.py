@@ -13,6 +13,7 @@ import pytest
 
 CLONE = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
+SCANNER = "requirements-scan.lock"
 
 
 def locked(name: str) -> dict[str, str]:
@@ -24,7 +25,7 @@ def wanted(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=]", requirement)[0] for requirement in requirements}
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, SCANNER])
 def test_a_lock_file_pins_by_hash_and_names_no_index(name: str) -> None:
     text = (CLONE / name).read_text()
     assert not re.search(r"://|index|find-links|trusted-host", text.replace("--hash", ""))
@@ -38,6 +39,7 @@ def test_the_developers_lock_holds_what_users_have_and_all_that_is_asked_for() -
     assert users.items() <= developers.items()
     assert wanted(project["project"]["dependencies"]) <= users.keys()
     assert wanted(project["dependency-groups"]["dev"]) <= developers.keys()
+    assert wanted(project["dependency-groups"]["scan"]) <= locked(SCANNER).keys()
 
 
 def test_a_refusal_of_the_launcher_is_one_line_or_one_object(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog as extension_catalog
+from howdah.certificate import LONGEST_DAYS
 from howdah.core import files as texts
 from howdah.core.endpoint import certificate_names
 from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Hop, Instance
@@ -43,6 +44,10 @@ from howdah.errors import Failed
 from howdah.phrase import Phrase, say
 
 
+# in seconds: what lives shorter was made where something renewed it
+_SHORT_LIFE = 90 * 86_400.0
+
+
 def data_directory(want: Instance, seen: Observed) -> Sequence[Step]:
     """There is a data directory; one that is gone is a loss, and never made anew."""
     if seen.disk.data == "ready":
@@ -68,8 +73,12 @@ def _certificate_due(want: Instance, hop: Hop, seen: Observed) -> Phrase | None:
         return say("{hop}: there is no certificate", hop=hop)
     if not certificate_names(want, hop, seen.facts) <= pair.names:
         return say("{hop}: the certificate lacks a name", hop=hop)
+    if pair.not_after - pair.not_before >= (LONGEST_DAYS + 1) * 86400:
+        return say("{hop}: the certificate lives longer than {days} days", hop=hop, days=LONGEST_DAYS)
     if not pair.not_before <= seen.facts.now <= pair.not_after - (pair.not_after - pair.not_before) / 3:
         return say("{hop}: the certificate has less than a third of its life left", hop=hop)
+    if not seen.facts.renews and pair.not_after - pair.not_before < _SHORT_LIFE:
+        return say("{hop}: the certificate lives shortly, and nothing renews it any more", hop=hop)
     return None
 
 

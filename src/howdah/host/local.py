@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from howdah.certificate import LONGEST_DAYS
 from howdah.core.endpoint import certificate_names
 from howdah.core.instance import HOPS, Database, Hop, Instance, User
 from howdah.core.layout import Layout
@@ -59,8 +60,10 @@ from howdah.secret import Secret
 SERVER_USER = "postgres"
 POOLER_USER = "howdah-pool"
 _ROOT_FILES = 65_536
-_LEAF_DAYS, _RENEWED_LEAF_DAYS = 397.0, 60.0
+_LEAF_DAYS, _RENEWED_LEAF_DAYS = LONGEST_DAYS - 1.0, 60.0
 _PAUSE_SECONDS = 5.0
+_POOLER_LOGS = ("keeper.log.1", "keeper.log", "log.1", "log")
+_HOWDAH_LOGS = ("howdah.log.1", "howdah.log", "detached.log.1", "detached.log")
 _PASSWORD_LETTERS = string.ascii_letters + string.digits
 
 
