@@ -63,6 +63,13 @@ def doctor(home: Path) -> tuple[Finding, ...]:
 def make_spare(home: Path, major: int) -> None:
     """Make a spare data directory, where one is wanted."""
     local_host(home).make_spare(major)
+def programs(home: Path, want: Instance) -> tuple[Used, ...]:
+    """Tell which programs an instance runs on, or would, and with which OpenSSL; nobody is logged in to."""
+    from howdah.host.programs import used
+
+    return used(local_host(home).layout(want.id), want)
+
+
 
 
 def snippet(client: str, target: Target) -> Snippet:

@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
-from howdah.core.doctor import Condition, Doctored, Finding, Kernel, Program, Space, judge
+from howdah.core.doctor import Condition, Doctored, Kernel, Space, judge
+from howdah.core.finding import Finding
 from howdah.core.machine import Quick
+from howdah.core.programs import Program
 from howdah.phrase import say
 
 GIB = 2**30
 NOW = 1_795_600_000.0  # 2026-11-25
-POOLER = Program("/usr/sbin/pgbouncer", "1.26.1", "pgbouncer", "1.26.1-1", openssl="OpenSSL 3.5.4")
-SERVER = Program("/usr/lib/postgresql/17/bin", "17.12", "postgresql-17", "17.12-1", openssl="libssl3 3.5.4-1")
+LIBRARY = Program("/usr/lib/x86_64-linux-gnu/libcrypto.so.3", "3.5.10", "libssl3t64", "3.5.10-1~deb13u1")
+ANCIENT = Program("/opt/lib/libcrypto.so.1.0", "1.0.2k")
+POOLER = Program("/usr/sbin/pgbouncer", "1.26.1", "pgbouncer", "1.26.1-1", openssl=LIBRARY)
+SERVER = Program("/usr/lib/postgresql/17/bin", "17.12", "postgresql-17", "17.12-1", openssl=LIBRARY)
 FIT = Condition(
     now=NOW,
     home="/var/lib/howdah",
@@ -54,8 +58,8 @@ def test_every_complaint_says_what_to_do() -> None:
         root=False,
         sudo=False,
         keeper_python=say("no Python"),
-        servers={13: Program("/opt/13", "13.2", openssl="OpenSSL 1.0.2k")},
-        pooler=Program("/opt/pgbouncer", "1.15.0", openssl="OpenSSL 1.0.2k", systemd=False),
+        servers={13: Program("/opt/13", "13.2", openssl=ANCIENT)},
+        pooler=Program("/opt/pgbouncer", "1.15.0", openssl=ANCIENT, systemd=False),
         open_files=256,
         available_mib=10,
         space=Space(GIB, 100 * GIB, 0, 0),
@@ -87,7 +91,11 @@ def test_every_complaint_says_what_to_do() -> None:
         ("pgbouncer", {"pooler": replace(POOLER, systemd=False)}, "fail"),
         ("CVE-2026-6664", {"pooler": replace(POOLER, version="1.25.1")}, "warn"),
         ("CVE-2026-107350", {"pooler": replace(POOLER, version="1.25.1")}, "pass"),
-        ("openssl", {"pooler": replace(POOLER, openssl="OpenSSL 1.0.2k")}, "warn"),
+        ("openssl", {"pooler": replace(POOLER, openssl=ANCIENT)}, "warn"),
+        ("openssl-advisories", {}, "pass"),
+        ("CVE-2026-35189", {"pooler": replace(POOLER, openssl=replace(LIBRARY, version="3.0.19", package_version=""))}, "pass"),
+        ("CVE-2021-3449", {"pooler": replace(POOLER, openssl=Program("/opt/libcrypto.so.1.1", "1.1.1"))}, "warn"),
+        ("openssl-1.1-support", {"pooler": replace(POOLER, openssl=Program("/opt/libcrypto.so.1.1", "1.1.1w"))}, "warn"),
         ("rights", {"server_user": False}, "fail"),
         ("rights", {"root": False, "server_user": False, "sudo": False}, "pass"),
         ("python", {"keeper_python": say("cannot keep a pooler")}, "fail"),

@@ -13,11 +13,12 @@ import pytest
 
 from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog
-from howdah.cli import shapes
+from howdah.cli import shapes, versions
 from howdah.core.endpoint import endpoints
 from howdah.core.instance import Database, Instance, Reach, User
 from howdah.core.machine import Quick
 from howdah.core.operation import Line, Operation
+from howdah.core.programs import Program, Used
 from howdah.core.remember import Trashed
 from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
@@ -51,6 +52,7 @@ DONE = Operation(
     {"code": "x"},
 )
 SEEN = Seen(WANT, "down", Quick(True, True, True, {"direct": 12.34, "pooled": None}), ("shared_buffers",), DONE)
+USED = Used("pgbouncer", Program("/usr/sbin/pgbouncer", "1.18.0", "pgbouncer", "1.18.0-1+deb12u1"), running=True)
 CHANGED = Done(WANT, DONE, (Change("ssl", "off", "on"),), ("app", Secret("open sesame")), (say("a note"),))
 
 
@@ -70,6 +72,8 @@ class Found:
 
 SHAPES: Mapping[str, Any] = {
     "Instance": shapes.instance(SEEN),
+    "Program": versions.shape([USED])[0],
+    "Weakness": versions.shape([USED])[0]["weaknesses"][0],
     "Endpoint": shapes.reach(WANT, endpoints(WANT)[0], SEEN.quick.days_left),
     "Change": shapes.change(CHANGED, None),
     "Operation": shapes.operation(DONE),
@@ -95,7 +99,15 @@ def test_the_reference_names_exactly_the_keys(section: str) -> None:
 
 @pytest.mark.parametrize("section", SHAPES)
 def test_the_reference_names_the_keys_of_inner_objects(section: str) -> None:
-    free = {"parameters", "files", "error", "operation", "last_operation", "endpoints"}  # open objects, and shapes of their own
+    free = {
+        "parameters",
+        "files",
+        "error",
+        "operation",
+        "last_operation",
+        "endpoints",
+        "weaknesses",
+    }  # open objects, and shapes of their own
     for key, value in SHAPES[section].items():
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, dict) and key not in free:

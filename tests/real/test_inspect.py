@@ -34,7 +34,8 @@ def test_programs_tell_their_versions() -> None:
     assert found.pooler is not None
     said = subprocess.run([found.pooler.path, "--version"], capture_output=True, text=True, check=True).stdout
     assert found.pooler.version in said
-    assert found.pooler.openssl in said
+    assert found.pooler.openssl is not None
+    assert f"tls: OpenSSL {found.pooler.openssl.version} " in said
     assert found.pooler.systemd == ("systemd: yes" in said)
     assert not list(home.iterdir()), "a look makes nothing"
 

@@ -47,11 +47,14 @@ def _trash(request: Request) -> None:
 
 @verb("show", example="howdah show shop")
 def show(request: Request, name: Name) -> None:
-    """Show an instance. It tells status, version, endpoints, certificates, parameters, extensions, databases and users."""
-    from howdah.cli import pages, shapes
+    """Show an instance. It tells status, endpoints, certificates, settings, databases, users, and its programs with their CVEs."""
+    from howdah import compose
+    from howdah.cli import pages, shapes, versions
 
     seen = request.service.show(name)
-    request.screen.answer(shapes.instance(seen), lambda: pages.card(request.screen, seen))
+    used = compose.programs(request.home, seen.instance)
+    shape = shapes.instance(seen) | {"programs": versions.shape(used)}
+    request.screen.answer(shape, lambda: (*pages.card(request.screen, seen), *versions.lines(request.screen, used)))
 
 
 def other_home(system: Path = settings.SYSTEM_HOME) -> Phrase | None:

@@ -7,52 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import reduce
-from typing import Final, Literal
+from typing import Final
 
 from howdah.catalog import advisories
 from howdah.catalog.advisories import Minor, Weakness
 from howdah.catalog.parameters import MAJORS
+from howdah.core import libraries
+from howdah.core.finding import DAY, Finding, day
 from howdah.core.layout import LONGEST_SOCKET
 from howdah.core.machine import Quick
+from howdah.core.programs import Program, lacking
 from howdah.phrase import Phrase, say
 
-Result = Literal["pass", "warn", "fail", "skip"]
 _MIB = 2**20
 _SCARCE = 0.15
 _ALMOST_NONE = 0.02
 _FEW_DAYS, _VERY_FEW_DAYS = 30, 7
-_DAY = 86_400.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: `evidence` is what was seen, `fix` what to do about it."""
-
-    id: str
-    title: Phrase
-    result: Result
-    evidence: Phrase
-    fix: Phrase | None = None
-
-
-@dataclass(frozen=True)
-class Program:
-    """An installed PostgreSQL or PgBouncer."""
-
-    path: str
-    version: str  # 15.18; empty when it does not say
-    package: str = ""
-    package_version: str = ""
-    mended: frozenset[str] = frozenset()  # CVEs that the package's changelog names
-    openssl: str = ""
-    systemd: bool = True  # PgBouncer only: can take over listening sockets
-
-    @property
-    def number(self) -> tuple[int, ...]:
-        """The version as numbers; parts such as beta1 count as 0."""
-        return tuple(int(part) if part.isdigit() else 0 for part in self.version.split("."))
 
 
 @dataclass(frozen=True)
@@ -121,7 +93,7 @@ def judge(found: Condition) -> tuple[Finding, ...]:
         *_server_weaknesses(found),
         _pooler(found),
         *_pooler_weaknesses(found),
-        _openssl(found),
+        *libraries.judge(found.servers.values(), found.pooler, found.now),
         *_lacking(found),
         _rights(found),
         _python(found),
@@ -160,17 +132,13 @@ def _servers(found: Condition) -> Finding:
 def _support(found: Condition) -> Iterator[Finding]:
     for major in found.servers:
         last = advisories.LAST_DAYS.get(major)
-        if last is None or found.now < _day(last) + _DAY:
+        if last is None or found.now < day(last) + DAY:
             continue
         evidence = say("nobody mends version {major} since {date}", major=major, date=last)
         yield Finding(f"postgresql-{major}-support", say("PostgreSQL {major}: support", major=major), "warn", evidence, _NEWER)
 
 
 _NEWER: Final = say("create new instances on a newer version, and move the data with pg_dump")
-
-
-def _day(text: str) -> float:
-    return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC).timestamp()
 
 
 def _server_weaknesses(found: Condition) -> Iterator[Finding]:
@@ -248,48 +216,15 @@ def _weakness(version: str, each: Weakness) -> Finding:
     return Finding(each.id, title, "warn", each.consequence, fix)
 
 
-def _openssl(found: Condition) -> Finding:
-    programs = [*(("PostgreSQL " + each.version, each) for each in found.servers.values())]
-    if found.pooler is not None:
-        programs.append(("PgBouncer " + found.pooler.version, found.pooler))
-    listed = ", ".join(f"{name}: {each.openssl or '?'}" for name, each in programs)
-    old = [name for name, each in programs if each.openssl.startswith(("OpenSSL 0", "OpenSSL 1.0", "0.", "1.0"))]
-    title = say("OpenSSL")
-    if not programs:
-        return Finding("openssl", title, "skip", say("there is no server to ask"))
-    if old:
-        fix = say("use an operating system that still mends its OpenSSL")
-        return Finding("openssl", title, "warn", say("no TLS 1.3 with {programs} ({all})", programs=", ".join(old), all=listed), fix)
-    return Finding("openssl", title, "pass", say("{versions}", versions=listed))
-
-
 # --- what versions lack -------------------------------------------------------------------------------------------------------------
-
-_POOLER_FEATURES: Final = (
-    ((1, 19), say("the lookup function in one place instead of in every database (auth_dbname), and peers")),
-    ((1, 21), say("prepared statements in transaction mode (so pool_mode is session if not said)")),
-    ((1, 23), say("ending gently on SIGTERM")),
-    ((1, 24), say("ending one client by itself (KILL_CLIENT)")),
-    ((1, 25), say("RELOAD that tells its errors, direct TLS from clients, transaction_timeout")),
-)
-_SERVER_FEATURES: Final = (
-    (14, say("idle_session_timeout")),
-    (15, say("databases with an ICU locale, a view of the errors in pg_ident.conf")),
-    (16, say("scram_iterations")),
-    (17, say("direct TLS from clients, transaction_timeout")),
-    (18, say("more than one TLS group (ssl_groups)")),
-)
 
 
 def _lacking(found: Condition) -> Iterator[Finding]:
     for major, server in found.servers.items():
-        lacks = [what for since, what in _SERVER_FEATURES if major < since]
-        if lacks:
+        if lacks := lacking("postgresql", server):
             yield _lacks(f"postgresql-{major}-features", say("PostgreSQL {version} lacks", version=server.version or major), lacks)
-    if found.pooler is not None and found.pooler.version:
-        lacks = [what for since, what in _POOLER_FEATURES if found.pooler.number < since]
-        if lacks:
-            yield _lacks("pgbouncer-features", say("PgBouncer {version} lacks", version=found.pooler.version), lacks)
+    if found.pooler is not None and (lacks := lacking("pgbouncer", found.pooler)):
+        yield _lacks("pgbouncer-features", say("PgBouncer {version} lacks", version=found.pooler.version), lacks)
 
 
 def _lacks(name: str, title: Phrase, lacks: Sequence[Phrase]) -> Finding:
@@ -391,7 +326,7 @@ def _port(number: int, holder: str | None) -> Finding:
 def _clock(found: Condition) -> Finding:
     title = say("clock")
     said = datetime.fromtimestamp(found.now, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    if found.now < _day(advisories.date()):
+    if found.now < day(advisories.date()):
         evidence = say("it says {now}, which is before this Howdah was made", now=said)
         return Finding("clock", title, "fail", evidence, say("set the clock: certificates made now would not be valid elsewhere"))
     return Finding("clock", title, "pass", say("it says {now}", now=said))

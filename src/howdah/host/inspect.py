@@ -7,7 +7,6 @@ empty, and the judge says so.
 from __future__ import annotations
 
 import array
-import gzip
 import os
 import platform
 import pwd
@@ -16,12 +15,14 @@ import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from howdah.core.doctor import Condition, Doctored, Kernel, Program, Space
+from howdah.core.doctor import Condition, Doctored, Kernel, Space
 from howdah.core.instance import Instance
+from howdah.core.programs import Program
 from howdah.core.layout import Layout
 from howdah.errors import Refusal
 from howdah.host import addresses, files, installed, pgbouncer, pooler, postgres, process
@@ -32,7 +33,6 @@ from howdah.host.process import CLEAN_ENVIRONMENT, Process
 from howdah.phrase import Phrase
 
 PORTS = (5432, 6432)
-_OPENSSL_PACKAGES = ("libssl3t64", "libssl3", "libssl1.1")
 _VERSION_SECONDS = 5.0
 
 
@@ -40,15 +40,13 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
     """Return what this machine is and has; a few programs are asked at the same time, about 50 ms."""
     facts, root = host.facts(), os.geteuid() == 0
     with ThreadPoolExecutor(8) as at_once:
-        packages = at_once.submit(_packages)
         said = at_once.submit(_pooler_says)
         python = at_once.submit(_keeper_python)
         majors = postgres.majors()
-        versions = dict(zip(majors, at_once.map(postgres.server_version, majors.values()), strict=True))
+        servers = dict(zip(majors, at_once.map(_server, majors.values()), strict=True))
         seen = list(at_once.map(lambda want: _instance(host, want, majors.get(want.version)), instances))
         held = dict(zip(PORTS, at_once.map(lambda port: host.port_holder(("127.0.0.1",), port), PORTS), strict=True))
-        servers = {major: _server(major, bindir, versions[major], packages.result()) for major, bindir in majors.items()}
-        pooler_found = _pooler(said.result(), packages.result())
+        pooler_found = _pooler(said.result())
     return Condition(
         now=facts.now,
         home=str(home),
@@ -76,19 +74,9 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
 # --- programs and packages ----------------------------------------------------------------------------------------------------------
 
 
-def _packages() -> Mapping[str, str]:
-    """Return the versions of the packages that matter, where dpkg knows them."""
-    names = ("pgbouncer", *_OPENSSL_PACKAGES, *(f"postgresql-{major}" for major in postgres.majors()))
-    said = _run(["dpkg-query", "-W", "-f=${Package} ${Version} ${db:Status-Abbrev}\n", *names])
-    rows = (line.split() for line in said.splitlines())
-    return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "ii"}
-
-
-def _server(major: int, bindir: Path, version: str, packages: Mapping[str, str]) -> Program:
-    name = f"postgresql-{major}" if bindir == Path(f"/usr/lib/postgresql/{major}/bin") else ""
-    package = name if name in packages else ""
-    openssl = next((f"{each} {packages[each]}" for each in _OPENSSL_PACKAGES if package and each in packages), "")
-    return Program(str(bindir), version, package, packages.get(package, ""), _mended(package), openssl)
+def _server(bindir: Path) -> Program:
+    """Look at an installed PostgreSQL; its version is what it says itself, its path the directory of its programs."""
+    return replace(programs.server(bindir), path=str(bindir), version=postgres.server_version(bindir))
 
 
 def _pooler_says() -> tuple[Path, str] | None:
@@ -96,26 +84,12 @@ def _pooler_says() -> tuple[Path, str] | None:
     return None if path is None else (path, _run([path, "--version"]))
 
 
-def _pooler(found: tuple[Path, str] | None, packages: Mapping[str, str]) -> Program | None:
+def _pooler(found: tuple[Path, str] | None) -> Program | None:
     if found is None:
         return None
     path, said = found
-    package = "pgbouncer" if path == Path("/usr/sbin/pgbouncer") and "pgbouncer" in packages else ""
-    tls = re.search(r"^tls: (\S+ \S+)", said, re.MULTILINE)
     version = ".".join(map(str, installed.version_in(said)))
-    mended, systemd = _mended(package), "systemd: yes" in said
-    return Program(str(path), version, package, packages.get(package, ""), mended, tls[1] if tls else "", systemd)
-
-
-def _mended(package: str) -> frozenset[str]:
-    """Return the CVEs that a package's changelog names: distributions mend old versions under old numbers, and say so there."""
-    if not package:
-        return frozenset()
-    try:
-        with gzip.open(f"/usr/share/doc/{package}/changelog.Debian.gz", "rt", encoding="utf-8", errors="replace") as changelog:
-            return frozenset(re.findall(r"CVE-\d{4}-\d{4,}", changelog.read(2**20)))
-    except (OSError, EOFError):
-        return frozenset()  # containers often leave documents out
+    return replace(programs.pooler_program(path), version=version, systemd="systemd: yes" in said)
 
 
 def _run(command: list[str | Path], *passed: int) -> str:
