@@ -21,7 +21,9 @@ from howdah.store.sqlite import open_store
 
 if TYPE_CHECKING:
     from howdah.connect import Snippet, Target
-    from howdah.core.doctor import Finding
+    from howdah.core.finding import Finding
+    from howdah.core.instance import Instance
+    from howdah.core.programs import Used
     from howdah.verify import Report
 
 TRASH_SECONDS = 600.0
@@ -63,13 +65,13 @@ def doctor(home: Path) -> tuple[Finding, ...]:
 def make_spare(home: Path, major: int) -> None:
     """Make a spare data directory, where one is wanted."""
     local_host(home).make_spare(major)
+
+
 def programs(home: Path, want: Instance) -> tuple[Used, ...]:
     """Tell which programs an instance runs on, or would, and with which OpenSSL; nobody is logged in to."""
     from howdah.host.programs import used
 
     return used(local_host(home).layout(want.id), want)
-
-
 
 
 def snippet(client: str, target: Target) -> Snippet:

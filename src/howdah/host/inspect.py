@@ -16,16 +16,16 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from howdah.core.doctor import Condition, Doctored, Kernel, Space
 from howdah.core.instance import Instance
-from howdah.core.programs import Program
 from howdah.core.layout import Layout
+from howdah.core.programs import Program
 from howdah.errors import Refusal
-from howdah.host import addresses, files, installed, pgbouncer, pooler, postgres, process
+from howdah.host import addresses, files, installed, pgbouncer, pooler, postgres, process, programs
 from howdah.host.keeper import BPF_RET_K, SO_ATTACH_REUSEPORT_CBPF
 from howdah.host.local import POOLER_USER, SERVER_USER, LocalHost
 from howdah.host.postgres import Seat
