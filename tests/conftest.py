@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from hypothesis import settings
 
 ROOT = pytest.StashKey[Path]()
 # Detached children (a refill of spares, the removal of trash) may still be on their way out when the last test ends.
@@ -34,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     root.chmod(0o711)
     os.environ["TMPDIR"] = tempfile.tempdir = str(root)
     config.stash[ROOT] = root
+    if config.getoption("--all"):
+        settings.register_profile("all", max_examples=1000)
+        settings.load_profile("all")
 
 
 def pytest_report_header() -> list[str]:

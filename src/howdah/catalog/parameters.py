@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -158,7 +159,15 @@ def _value(parameter: Parameter, text: str) -> bool | int | float | str:
             return units.read_real(text, parameter.unit)
     except units.Unreadable as unreadable:
         raise _unfit(parameter, text, unreadable.expected) from unreadable
+    if parameter.name in _SHAPED and not _SHAPED[parameter.name][0].fullmatch(text):
+        raise _unfit(parameter, text, _SHAPED[parameter.name][1])
     return _choice(parameter, text) if parameter.type == "enum" else text
+
+
+# Texts that PostgreSQL does not judge at a start or a reload, but that fail whoever reads them later: a name, with or without its schema
+# (check_default_text_search_config; the view pg_file_settings raises then).
+_WORD = r'(?:[A-Za-z_][A-Za-z0-9_$]{0,62}|"(?:[^"]|""){1,63}")'
+_SHAPED = {"default_text_search_config": (re.compile(rf"{_WORD}(?:\.{_WORD})?"), say("a name, such as english or pg_catalog.english"))}
 
 
 def _truth(text: str) -> bool:
