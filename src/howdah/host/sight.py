@@ -122,13 +122,9 @@ def _look(session: Connection, seen: Server, want: Instance) -> Server:
 
 def _ask(session: Connection) -> tuple[list[Any], Any, list[Any]]:
     """Ask everything in one message: each round trip wakes two processes, and on a busy machine each waits for its turn."""
-    statements = [_SETTINGS, _LOOK, *([";", _IDENT] if session.info.server_version >= 150000 else [])]
-    cursor = session.execute("".join(statements).encode())
-    answers = []
-    while True:
     import psycopg
 
-        if cursor.description is not None:  # SET answers nothing
+    statements = [_SETTINGS, _LOOK, *([";", _IDENT] if session.info.server_version >= 150000 else [])]
     try:
         return _answers(session, statements)
     except psycopg.ProgrammingError as error:
@@ -139,6 +135,10 @@ def _ask(session: Connection) -> tuple[list[Any], Any, list[Any]]:
 
 
 def _answers(session: Connection, statements: list[str]) -> tuple[list[Any], Any, list[Any]]:
+    cursor = session.execute("".join(statements).encode())
+    answers = []
+    while True:
+        if cursor.description is not None:  # SET answers nothing
             answers.append(cursor.fetchall())
         if not cursor.nextset():
             break
