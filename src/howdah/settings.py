@@ -17,6 +17,8 @@ from howdah.phrase import Phrase, say
 
 SYSTEM_HOME = Path("/var/lib/howdah")
 TRASH_SECONDS = 600.0
+LOG_MB = 500
+_LEAST_LOG_MB = 50
 _YEAR = 31_536_000.0
 
 
@@ -25,7 +27,7 @@ class Setting:
     """One environment variable that Howdah reads."""
 
     name: str
-    type: Literal["directory", "directories", "seconds", "language", "program"]
+    type: Literal["directory", "directories", "seconds", "language", "program", "megabytes"]
     default: Phrase
     sentence: Phrase
 
@@ -38,6 +40,7 @@ SETTINGS = (
         say("where instances, keys and what is remembered of them live"),
     ),
     Setting("HOWDAH_TRASH", "seconds", say("600"), say("how long the data of a deleted instance is kept; 0 removes it at once")),
+    Setting("HOWDAH_LOG_MB", "megabytes", say("500"), say("how much the logs of one instance may take together, in MB; at least 50")),
     Setting("HOWDAH_LANG", "language", say("the locale's"), say("en or ru: the language in which people are spoken to")),
     Setting("HOWDAH_PGBOUNCER", "program", say("found on PATH and in /usr/sbin"), say("the PgBouncer to run")),
     Setting(
@@ -84,6 +87,19 @@ def trash_seconds(environ: Mapping[str, str] = os.environ) -> float:
     if not 0 <= seconds <= _YEAR:
         raise _refuse("HOWDAH_TRASH", text, say("expected seconds, 0 or more"))
     return seconds
+
+
+def log_bytes(environ: Mapping[str, str] = os.environ) -> int:
+    """Return how much the logs of one instance may take together, in bytes.
+
+    >>> log_bytes({}), log_bytes({"HOWDAH_LOG_MB": "50"})
+    (500000000, 50000000)
+    """
+    text = environ.get("HOWDAH_LOG_MB", "")
+    megabytes = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
+    if text and megabytes < _LEAST_LOG_MB:
+        raise _refuse("HOWDAH_LOG_MB", text, say("expected a whole number of megabytes, {least} or more", least=_LEAST_LOG_MB))
+    return (megabytes or LOG_MB) * 1_000_000
 
 
 def _refuse(name: str, value: str, expected: Phrase) -> Invalid:

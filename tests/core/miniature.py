@@ -82,6 +82,7 @@ class Miniature:
     inside: dict[str, Inside] = field(default_factory=dict)
     generations: dict[int, Generation] = field(default_factory=dict)
     trash: bool = False
+    swept: bool = True
 
     # ------------------------------------------------------------------------------------------------ looking
 
@@ -120,6 +121,7 @@ class Miniature:
             roles=dict(self.roles),
             databases=dict(self.databases),
             listens=addresses,
+            swept=self.swept,
         )
 
     def _wire(self, want: Instance) -> Mapping[Hop, Wire]:
@@ -182,6 +184,10 @@ class Miniature:
     def stop_server(self, want: Instance) -> None:
         if self._act("stop_server"):
             self.server = None
+
+    def sweep_logs(self, want: Instance) -> None:
+        if self._act("sweep_logs"):
+            self.swept = True
 
     def reload_server(self, want: Instance, digest: str) -> None:
         assert self.server is not None

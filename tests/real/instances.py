@@ -254,6 +254,7 @@ def strays(place: Place, name: str = "shop") -> dict[int, str]:
     layout, family = place.layout(name), {place.postmaster(name)}
     found = processes_below(layout.root)
     family |= {pid for pid in found if _parent(pid) in family}
+    family |= {each.pid for each in [process.lock_holder(layout.log / "sweeper.lock")] if each is not None}
     return {pid: line for pid, line in found.items() if pid not in family | {each.pid for each in place.members(name)}}
 
 

@@ -124,11 +124,14 @@ def _log(error: Exception) -> Path | None:
     import traceback
 
     from howdah import settings
+    from howdah.core.logs import shares
 
     with suppress(OSError, Refusal):
         directory = settings.home() / "log"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = directory / "howdah.log"
+        if path.exists() and path.lstat().st_size > shares(settings.log_bytes()).howdah:
+            path.rename(directory / "howdah.log.1")
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         story = f"{stamp} internal\n{''.join(traceback.format_exception(error))}\n"

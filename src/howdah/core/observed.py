@@ -125,6 +125,7 @@ class Server:
     plaintext: tuple[Session, ...] = ()  # those of them without TLS
 
 
+    swept: bool = True  # a sweeper stands beside it, with today's limit
 @dataclass(frozen=True)
 class Inside:
     """What is inside one database: SQL extensions, and the pooler's lookup function."""

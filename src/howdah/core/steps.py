@@ -41,6 +41,7 @@ class Host(Protocol):
     def start_server(self, want: Instance) -> None: ...
     def restart_server(self, want: Instance) -> None: ...
     def stop_server(self, want: Instance) -> None: ...
+    def sweep_logs(self, want: Instance) -> None: ...
     def reload_server(self, want: Instance, digest: str) -> None: ...
     def set_service_roles(self, want: Instance) -> None: ...
     def set_user(self, want: Instance, user: User) -> None: ...
@@ -142,6 +143,15 @@ class StopServer(Step):
 
     def apply(self, host: Host) -> None:
         host.stop_server(self.want)
+
+
+class SweepLogs(Step):
+    """Start the sweeper beside PostgreSQL, which removes its oldest logs."""
+
+    what = say("keep PostgreSQL's logs within their limit")
+
+    def apply(self, host: Host) -> None:
+        host.sweep_logs(self.want)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from howdah.core.steps import (
     StartServer,
     Step,
     StopServer,
+    SweepLogs,
     TakeData,
     TakeFromTrash,
     WantedFile,
@@ -42,7 +43,6 @@ from howdah.core.steps import (
 from howdah.engines import pooling
 from howdah.errors import Failed
 from howdah.phrase import Phrase, say
-
 
 # in seconds: what lives shorter was made where something renewed it
 _SHORT_LIFE = 90 * 86_400.0
@@ -257,6 +257,11 @@ def extensions(want: Instance, seen: Observed) -> Sequence[Step]:
 
 
 def server_stopped(want: Instance, seen: Observed) -> Sequence[Step]:
+def swept(want: Instance, seen: Observed) -> Sequence[Step]:
+    """PostgreSQL's logs are kept within their limit."""
+    return () if seen.server.swept else (SweepLogs(want, say("nobody removes the oldest of PostgreSQL's logs")),)
+
+
     """PostgreSQL does not run."""
     return (StopServer(want, say("PostgreSQL is still running")),) if seen.server.state != "absent" else ()
 
@@ -288,6 +293,7 @@ ENGINE = Engine(
             pooling.pooler_resumed,
             extensions,
         ),
+            swept,
         "stopped": (pooling.pooler_stopped, server_stopped),
         "deleted": (pooling.pooler_stopped, server_stopped, trashed),
     },

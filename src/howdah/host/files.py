@@ -112,6 +112,13 @@ def scratch(path: Path, content: bytes, account: Account | None = None) -> None:
             _own(descriptor, 0o600, account, None)
 
 
+def turn(path: Path, most: int) -> None:
+    """Put a log of more than `most` bytes aside as NAME.1, in place of the one that lay there; who has it open goes on writing there."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_size > most:
+            path.rename(path.with_name(f"{path.name}.1"))
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole directory, wherever links in it lead; nothing to do when it is not there."""
     if path.is_dir() and not path.is_symlink():

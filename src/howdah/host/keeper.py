@@ -14,6 +14,7 @@ the file's one line says `holding`, or `steering` once the logins come here.
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import json
 import os
@@ -23,13 +24,14 @@ import socket
 import struct
 import sys
 import time
-from typing import NamedTuple, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h; Python's socket module has no name for it
 BPF_RET_K = 0x06
 YOUNG_SECONDS = 1.0
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 5.0
+LOOK_SECONDS = 2.0  # how often the logs are looked at
 OBEYED = {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD}
 
 
@@ -44,6 +46,8 @@ class Plan(NamedTuple):
     unix_mode: int
     backlog: int
     files: int
+    log_most: int = 0  # bytes; 0 where an older Howdah told it nothing of that
+    own_log_most: int = 0
 
 
 def log(text: str) -> None:
@@ -172,12 +176,40 @@ def keep(plan: Plan, lock: int, held: list[tuple[socket.socket, int]]) -> NoRetu
         pid = start(plan, [each for each, _ in held])
         ended = status = 0
         while not ended:
-            obey(signal.sigwait(OBEYED), lock, held)
+            signalled = signal.sigtimedwait(OBEYED, LOOK_SECONDS)
+            if signalled is not None:
+                obey(signalled.si_signo, lock, held)
+            bound("log", plan.log_most)
+            bound("keeper.log", plan.own_log_most)
             ended, status = os.waitpid(pid, os.WNOHANG)
         lived = time.monotonic() - began
         delay = min(max(delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS) if lived < YOUNG_SECONDS else 0.0
         log(f"pgbouncer {pid} ended with {os.waitstatus_to_exitcode(status)} after {lived:.1f} s; starts again in {delay} s")
         rest(delay, lock, held)
+
+
+def bound(path: str, most: int) -> None:
+    """Begin a log of more than `most` bytes anew, its last `most` bytes kept as NAME.1.
+
+    Truncated in place, for whoever writes it appends to it (PgBouncer by fopen "a"), and no signal is needed: a SIGHUP would make
+    PgBouncer load whatever configuration lies there. What is written between the copy and the cut is lost: microseconds.
+    """
+    try:
+        with open(path, "r+b") as log:
+            size = os.fstat(log.fileno()).st_size
+            if most and size > most:
+                keep_tail(log, size - most, f"{path}.1")
+                log.truncate(0)
+    except OSError:
+        return  # there is no such log yet, or no file descriptor left: at the next look
+
+
+def keep_tail(log: BinaryIO, start: int, path: str) -> None:
+    """Copy a log from `start` on; on a full disk as far as it goes, for the cut that follows makes room."""
+    with contextlib.suppress(OSError), open(path, "wb") as before:
+        log.seek(start)
+        while piece := log.read(1 << 16):
+            before.write(piece)
 
 
 def rest(seconds: float, lock: int, held: list[tuple[socket.socket, int]]) -> None:

@@ -48,6 +48,7 @@ from howdah.host import (
     sight,
     spares,
     sql,
+    sweeping,
     trash,
 )
 from howdah.host import reload as loading
@@ -172,7 +173,8 @@ class LocalHost:
         quick = postgres.state(self._quick_seat(want))
         if quick.state != "ready":
             return quick
-        return replace(sight.look(self.seat(want), want), listens=addresses.listened(quick.pid))
+        swept = sweeping.swept(self.layout(want.id), process.identify(quick.pid))
+        return replace(sight.look(self.seat(want), want), listens=addresses.listened(quick.pid), swept=swept)
 
     def _inside(self, want: Instance) -> Mapping[str, Inside]:
         return sight.inside(self.seat(want))
@@ -245,6 +247,7 @@ class LocalHost:
         heard = addresses.listened(started.pid)
         for address in want.direct.listen:
             # PostgreSQL starts when it can listen on any one of its addresses, and only warns of the others
+        sweeping.begin(seat, started)
             if (address, want.port) not in heard:
                 raise _port_taken(want, self.port_holder([address], want.port) or address)
 
@@ -254,6 +257,13 @@ class LocalHost:
 
     def restart_server(self, want: Instance) -> None:
         """Checkpoint, hold the pooler's clients back, stop, start, let them go on."""
+        sweeping.end(self.layout(want.id))
+
+    def sweep_logs(self, want: Instance) -> None:
+        """Start the sweeper beside a running PostgreSQL."""
+        seat = self.seat(want)
+        if (server := postgres.postmaster(seat)) is not None:
+            sweeping.begin(seat, server)
         seat = self.seat(want)
         answers = postgres.state(seat).state == "ready"
         if answers:
@@ -436,8 +446,8 @@ class LocalHost:
         layout = self.layout(want.id)
         places = {
             "postgres": [layout.log / "startup.log", *sorted(layout.log.glob("postgresql-*.log"))],
-            "pooler": [layout.generation(n) / name for n in pooler.numbers(layout) for name in ("keeper.log", "log")],
-            "howdah": [self.home / "log" / "howdah.log", self.home / "log" / "detached.log"],
+            "pooler": [layout.generation(n) / name for n in pooler.numbers(layout) for name in _POOLER_LOGS],
+            "howdah": [self.home / "log" / name for name in _HOWDAH_LOGS],
         }
         return [path for path in places[source] if path.exists()]
 

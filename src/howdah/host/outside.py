@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from howdah import wire
+from howdah import settings, wire
 from howdah.certificate import read_der
 from howdah.core.instance import HOPS, Hop, Instance
+from howdah.core.logs import shares
 from howdah.core.observed import Wire
 from howdah.host import files, pooler, process
 
@@ -42,6 +43,7 @@ def detached(home: Path) -> Callable[[Sequence[str]], None]:
         log = home / "log"
         files.make_parents(log)
         kept = {name: value for name, value in os.environ.items() if name.startswith("HOWDAH_")}
+        files.turn(log / "detached.log", shares(settings.log_bytes()).howdah)
         environment = {**process.CLEAN_ENVIRONMENT, **kept, "HOWDAH_HOME": str(home), "HOME": os.environ.get("HOME", "/")}
         argv = [sys.executable, "-P", "-m", "howdah", *arguments]
         process.spawn(argv, env=environment, stdout=log / "detached.log", stderr=log / "detached.log")

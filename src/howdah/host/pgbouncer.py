@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import re
 import signal
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+from howdah import settings
+from howdah.core.logs import shares
 from howdah.errors import Conflict, Failed, Refusal, Unavailable, Unsupported
 from howdah.host import files, process
 from howdah.host import keeper as keeping
@@ -33,7 +33,6 @@ from howdah.phrase import Phrase, say
 
 SIGQUIT_SINCE = (1, 23)
 STATE_SINCE = (1, 19)
-FLOCK = "@hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 COMPLAINT = re.compile(r".*? \[(?P<pid>\d+)\] (?:ERROR|FATAL) (?P<words>.*)")
 NOT_RUNNING = say("it is not running")
 
@@ -126,7 +125,9 @@ def make_plan(program: Binary, addresses: tuple[tuple[str, int], ...], *, unix_p
             say("use the distribution's package, or build it with --with-systemd"),
         )
     text = ".".join(str(part) for part in program.version)
-    return Plan(str(program.path), text, "pgbouncer.ini", addresses, f".s.PGSQL.{unix_port}", 0o600, backlog, open_files)
+    room = shares(settings.log_bytes())
+    socket = f".s.PGSQL.{unix_port}"
+    return Plan(str(program.path), text, "pgbouncer.ini", addresses, socket, 0o600, backlog, open_files, room.pooler, room.keeper)
 
 
 def read_plan(directory: Path) -> Plan | None:
@@ -230,17 +231,8 @@ def quick_look(directory: Path) -> Running:
 
 
 def _keeper(directory: Path) -> Process | None:
-    """Return who holds the keeper's lock. F_GETLK asks without taking it, so that a look never stands in a keeper's way."""
-    try:
-        lock = os.open(directory / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(lock, fcntl.F_GETLK, asked))
-    finally:
-        os.close(lock)
-    return process.identify(pid) if kind != fcntl.F_UNLCK else None
+    """Return who holds the keeper's lock."""
+    return process.lock_holder(directory / "lock")
 
 
 def _member(directory: Path) -> Process | None:

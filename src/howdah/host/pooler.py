@@ -276,8 +276,8 @@ def dial(address: str) -> str:
 
 
 def _words(directory: Path) -> str:
-    lines = (files.read(directory / "log") or "").strip().splitlines()
-    told = [line for line in lines[-50:] if re.search(" (ERROR|FATAL|WARNING) (?!.*a database is required)", line)]
+    lines = process.tail(directory / "log", 50)
+    told = [line for line in lines if re.search(" (ERROR|FATAL|WARNING) (?!.*a database is required)", line)]
     return (told or lines or ["none"])[-1]
 
 

@@ -1,0 +1,57 @@
+"""The sweeper beside each PostgreSQL server: started with it, known by its lock, gone with it. What it does lies in `sweeper`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from howdah import settings
+from howdah.core.layout import Layout
+from howdah.core.logs import shares
+from howdah.errors import Failed
+from howdah.host import files, process, sweeper
+from howdah.host.installed import interpreter
+from howdah.host.postgres import Seat
+from howdah.host.process import Process
+from howdah.phrase import say
+
+_END_SECONDS = 2.0
+_BEGIN_SECONDS = 5.0
+
+
+def begin(seat: Seat, server: Process) -> None:
+    """Start the sweeper of this very server, and return when it is alive; one of another server or with another limit is ended first."""
+    if swept(seat.layout, server):
+        return
+    end(seat.layout)
+    log = seat.layout.log
+    # A copy of it where its user can read it: our own code may lie in /root.
+    files.scratch(log / "sweeper.py", Path(sweeper.__file__).read_bytes(), seat.account)
+    files.scratch(log / "sweeper.log", b"", seat.account)
+    command: list[str | Path] = [interpreter(seat.account), "-I", "-S", *_words(seat.layout, server)]
+    process.spawn(command, account=seat.account, cwd=log, stderr=log / "sweeper.log")
+    if not process.wait_until(lambda: swept(seat.layout, server) or not process.alive(server), _BEGIN_SECONDS):
+        last = (process.tail(log / "sweeper.log", 1) or ("it left no words",))[-1]
+        raise Failed("sweeper_not_started", say("cannot keep PostgreSQL's logs within their limit: {words}", words=last))
+
+
+def _words(layout: Layout, server: Process) -> tuple[str, ...]:
+    room = shares(settings.log_bytes())
+    numbers = (server.pid, server.started, room.server_kept, room.server_most)
+    return (str(layout.log / "sweeper.py"), str(layout.log), *map(str, numbers))
+
+
+def swept(layout: Layout, server: Process | None) -> bool:
+    """Tell whether a sweeper with today's limit stands beside this server; one that has just ended needs none."""
+    found = _found(layout)
+    return server is None or (found is not None and process.cmdline(found.pid)[-6:] == _words(layout, server))
+
+
+def _found(layout: Layout) -> Process | None:
+    return process.lock_holder(layout.log / sweeper.LOCK)
+
+
+def end(layout: Layout) -> None:
+    """See that no sweeper is left; beside a server that has ended, it ends by itself."""
+    while (found := _found(layout)) is not None:
+        process.stop(found, signal.SIGTERM, _END_SECONDS)
