@@ -123,9 +123,9 @@ class Server:
     listens: frozenset[tuple[str, int]] = frozenset()  # where the postmaster itself listens
     sessions: tuple[Session, ...] = ()  # on the TCP port
     plaintext: tuple[Session, ...] = ()  # those of them without TLS
-
-
     swept: bool = True  # a sweeper stands beside it, with today's limit
+
+
 @dataclass(frozen=True)
 class Inside:
     """What is inside one database: SQL extensions, and the pooler's lookup function."""

@@ -256,12 +256,12 @@ def extensions(want: Instance, seen: Observed) -> Sequence[Step]:
     return steps
 
 
-def server_stopped(want: Instance, seen: Observed) -> Sequence[Step]:
 def swept(want: Instance, seen: Observed) -> Sequence[Step]:
     """PostgreSQL's logs are kept within their limit."""
     return () if seen.server.swept else (SweepLogs(want, say("nobody removes the oldest of PostgreSQL's logs")),)
 
 
+def server_stopped(want: Instance, seen: Observed) -> Sequence[Step]:
     """PostgreSQL does not run."""
     return (StopServer(want, say("PostgreSQL is still running")),) if seen.server.state != "absent" else ()
 
@@ -292,8 +292,8 @@ ENGINE = Engine(
             pooling.pooler_loaded,
             pooling.pooler_resumed,
             extensions,
-        ),
             swept,
+        ),
         "stopped": (pooling.pooler_stopped, server_stopped),
         "deleted": (pooling.pooler_stopped, server_stopped, trashed),
     },

@@ -244,19 +244,16 @@ class LocalHost:
             if (holder := self.port_holder(want.direct.listen, want.port)) is None:
                 raise
             raise _port_taken(want, holder) from failed
+        sweeping.begin(seat, started)
         heard = addresses.listened(started.pid)
         for address in want.direct.listen:
             # PostgreSQL starts when it can listen on any one of its addresses, and only warns of the others
-        sweeping.begin(seat, started)
             if (address, want.port) not in heard:
                 raise _port_taken(want, self.port_holder([address], want.port) or address)
 
     def stop_server(self, want: Instance) -> None:
         """Stop PostgreSQL."""
         postgres.stop(self._quick_seat(want))
-
-    def restart_server(self, want: Instance) -> None:
-        """Checkpoint, hold the pooler's clients back, stop, start, let them go on."""
         sweeping.end(self.layout(want.id))
 
     def sweep_logs(self, want: Instance) -> None:
@@ -264,6 +261,9 @@ class LocalHost:
         seat = self.seat(want)
         if (server := postgres.postmaster(seat)) is not None:
             sweeping.begin(seat, server)
+
+    def restart_server(self, want: Instance) -> None:
+        """Checkpoint, hold the pooler's clients back, stop, start, let them go on."""
         seat = self.seat(want)
         answers = postgres.state(seat).state == "ready"
         if answers:

@@ -52,6 +52,7 @@ class DatabaseState:
     name: str
     paused: bool
     disabled: bool
+    port: int = 0
 
 
 @dataclass(frozen=True)

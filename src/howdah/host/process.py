@@ -27,6 +27,7 @@ from howdah.phrase import say
 
 POLL_SECONDS = 0.003
 CLEAN_ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_FLOCK = "@hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
 _children: set[int] = set()
 
@@ -241,10 +242,6 @@ def _arguments(pid: int) -> bytes:
         return b""
 
 
-def in_directory(directory: Path) -> Iterator[Process]:
-    """Yield every living process whose working directory this is, as far as we may ask."""
-    wanted = os.path.realpath(directory)
-    for name in os.listdir("/proc"):  # noqa: PTH208 a few hundred names, twice as fast
 def lock_holder(path: Path) -> Process | None:
     """Return who holds a record lock on a file. F_GETLK asks without taking it, so that a look never stands in anybody's way."""
     try:
@@ -259,6 +256,10 @@ def lock_holder(path: Path) -> Process | None:
     return identify(pid) if kind != fcntl.F_UNLCK else None
 
 
+def in_directory(directory: Path) -> Iterator[Process]:
+    """Yield every living process whose working directory this is, as far as we may ask."""
+    wanted = os.path.realpath(directory)
+    for name in os.listdir("/proc"):  # noqa: PTH208 a few hundred names, twice as fast
         if name.isdigit() and (seen := identify(int(name))) is not None and str(cwd(seen.pid)) == wanted:
             yield seen
 
@@ -359,6 +360,11 @@ def allow_files(wanted: int) -> int:
     return wanted if hard == resource.RLIM_INFINITY else hard
 
 
+    """Have the kernel end almost any other process before this one when memory runs out; False where we may not (CAP_SYS_RESOURCE)."""
+    try:
+    except OSError:
+        return False
+    return True
 def file_limit(pid: int) -> int | None:
     """Return the soft limit of open files of a process; None when it is gone, not ours to ask, or has no limit."""
     # Not by prlimit(): even root may be refused there (no CAP_SYS_RESOURCE in a container), while this file is open to all.
