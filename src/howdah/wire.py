@@ -23,8 +23,10 @@ SECONDS = 3.0
 PROBE_USER = "howdah_probe"
 PROBE_DATABASE = "postgres"
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
+_GSS_REQUEST = struct.pack("!II", 8, 80877104)
 _LONGEST_MESSAGE = 65536
 _SASL = 10
+_LOGIN_SECONDS = 0.5
 _GOODBYE_SECONDS = 0.2
 
 
@@ -47,6 +49,11 @@ class Answer:
         return self.kind == "error" and (self.code == "28000" or self.message == "SSL required")
 
     @property
+    def lax(self) -> bool:
+        """Whether a startup is let in at once, or with another proof than SCRAM."""
+        return self.kind == "authentication" and self.code != str(_SASL)
+
+    @property
     def too_early(self) -> bool:
         """Whether the server is starting, stopping or full (57P01 to 57P03, 53300), and so says nothing about TLS."""
         return self.kind == "error" and (self.code.startswith("57P") or self.code == "53300")
@@ -56,7 +63,7 @@ class Answer:
 class Trust:
     """How a handshake is made: with a CA file the chain is verified, with a name beside it the name too; without, nothing is.
 
-    `direct` begins TLS at once, with ALPN `postgresql`, as libpq's `sslnegotiation=direct` does.
+    `direct` begins TLS at once, with ALPN `postgresql` unless told otherwise, as libpq's `sslnegotiation=direct` does.
     """
 
     cafile: str | None = None
@@ -64,7 +71,9 @@ class Trust:
     minimum: ssl.TLSVersion | None = None
     maximum: ssl.TLSVersion | None = None
     ciphers: str | None = None
+    group: str | None = None  # the one key exchange group that is offered
     direct: bool = False
+    alpn: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,27 +92,53 @@ class Handshake:
 
 @dataclass(frozen=True)
 class Knock:
-    """One look at a port. `error` is set when it could not be judged: nobody answers, or the server is starting, stopping or full."""
+    """One look at a port. `error` is set when it could not be judged: nobody answers, or the server is starting, stopping or full.
+
+    `login` is how a login over TLS would go on, in plaintext where TLS is not spoken.
+    """
 
     answers: bool = False
     plaintext_refused: bool = False
     error: str = ""
     plaintext: Answer = Answer("unreachable")
     tls: Handshake = Handshake()
+    login: Answer = Answer("unreachable")
 
     @property
     def serial(self) -> str:
         """Serial number of the certificate served, empty where TLS is not spoken."""
         return self.tls.serial
 
+    @property
+    def lax(self) -> bool:
+        """Whether a login is asked for nothing, or for less than SCRAM."""
+        return self.login.lax
 
-def knock(host: str, port: int, seconds: float = SECONDS) -> Knock:
-    """Ask twice, on two connections: is a plaintext startup refused for being plaintext, and which certificate is served?"""
+
+def knock(host: str, port: int, seconds: float = SECONDS, *, user: str = PROBE_USER, database: str = PROBE_DATABASE) -> Knock:
+    """Ask on two connections: is a plaintext startup refused for being plaintext; which certificate is served, and what is `user` asked?"""
     plain = startup_plain(host, port, seconds=seconds)
     if plain.kind not in ("authentication", "error", "closed"):
         return Knock(error=plain.message or plain.kind, plaintext=plain)
     error = plain.message if plain.too_early else ""
-    return Knock(True, plain.demands_tls, error, plain, handshake(host, port, seconds=seconds))
+    greeting, login = _greet(host, port, startup_message(user, database), seconds)
+    if login.kind == "unreachable":
+        login = startup_plain(host, port, user, database, seconds=_LOGIN_SECONDS) if not plain.demands_tls else plain
+    return Knock(True, plain.demands_tls, error, plain, greeting, login)
+
+
+def _greet(host: str, port: int, startup: bytes, seconds: float) -> tuple[Handshake, Answer]:
+    """Shake hands, and begin a login on the same connection; whoever has to look the user up first may take long, and is not waited for."""
+    deadline = time.monotonic() + seconds
+    greeting = Handshake()
+    try:
+        with _secured(host, port, Trust(), deadline) as wire:
+            greeting = _facts(wire)
+            return greeting, _ask(wire, startup, min(deadline, time.monotonic() + _LOGIN_SECONDS))
+    except (OSError, EOFError) as error:
+        return greeting if greeting.serial else Handshake(error=_reason(error)), Answer("unreachable", message=_reason(error))
+    except ValueError as error:
+        return Handshake(error=str(error)), Answer("unreachable", message=str(error))
 
 
 def startup_plain(host: str, port: int, user: str = PROBE_USER, database: str = PROBE_DATABASE, *, seconds: float = SECONDS) -> Answer:
@@ -166,6 +201,22 @@ def inject(host: str, port: int, *, seconds: float = SECONDS) -> Answer:
         return Answer("silent", message=_reason(error))
     except (OSError, EOFError) as error:
         return Answer("closed", message=_reason(error))
+
+
+def ask_for_gss(host: str, port: int, user: str = PROBE_USER, database: str = PROBE_DATABASE, *, seconds: float = SECONDS) -> Answer | None:
+    """Ask for GSS encryption, and where there is none begin a login in plaintext; None where the server takes GSS encryption up."""
+    deadline = time.monotonic() + seconds
+    try:
+        with _connect(host, port, deadline) as wire:
+            wire.sendall(_GSS_REQUEST)
+            first = _receive(wire, 1, deadline)
+            if first == b"G":
+                return None
+            return _ask(wire, startup_message(user, database), deadline) if first == b"N" else _message(wire, first, deadline)
+    except EOFError as error:
+        return Answer("closed", message=_reason(error))
+    except OSError as error:
+        return Answer("unreachable", message=_reason(error))
 
 
 def tls_version_accepted(host: str, port: int, version: TlsVersion, *, seconds: float = SECONDS) -> bool | None:
@@ -234,7 +285,9 @@ def _context(trust: Trust) -> ssl.SSLContext:
     context.maximum_version = trust.maximum or context.maximum_version
     if trust.ciphers is not None:
         context.set_ciphers(trust.ciphers)
-    if trust.direct:
+    if trust.group is not None:
+        context.set_ecdh_curve(trust.group)
+    if trust.direct and trust.alpn:
         context.set_alpn_protocols(["postgresql"])
     return context
 

@@ -115,7 +115,8 @@ class Server:
     version: str = ""
     digest: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
-    pending: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()  # what only a start can apply, or take away
+    outvoted: frozenset[str] = frozenset()  # settings that ALTER ROLE ALL SET changes for every session
     loaded_at: float = 0.0  # pg_conf_load_time()
     errors: tuple[str, ...] = ()  # pg_file_settings, pg_hba_file_rules, pg_ident_file_mappings
     roles: Mapping[str, Role] = field(default_factory=dict)
@@ -151,6 +152,7 @@ class Generation:
     fixed: frozenset[str] = frozenset()  # settings that this PgBouncer cannot reload
     loaded: str = ""
     addresses: tuple[tuple[str, int], ...] = ()
+    routes: frozenset[tuple[str, int]] = frozenset()  # host and port that databases in use are sent to
     halted: tuple[str, ...] = ()  # databases paused or disabled
     clients: tuple[Session, ...] = ()
     plaintext: tuple[Session, ...] = ()
@@ -165,6 +167,7 @@ class Wire:
     serial: str = ""  # of the certificate served; empty where TLS is not spoken
     error: str = ""
 
+    lax: bool = False  # a user is let in without a password, or with another proof than SCRAM
 
 @dataclass(frozen=True)
 class Looks:

@@ -80,6 +80,8 @@ def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phras
         return say("PgBouncer's keeper is not running")
     if not newest.reachable:
         return say("PgBouncer is alive, but its console does not answer")
+    if newest.routes - {(str(seen.layout.socket_dir), want.port)}:
+        return say("PgBouncer sends databases elsewhere")  # a RELOAD leaves those in use as they are (loader.c, set_dbs_dead)
     if newest.version != seen.facts.pooler_version:
         return say("the installed PgBouncer is another version than the running one")
     fixed = sorted(name for name in _differing(want, seen, newest) if name in newest.fixed)
@@ -147,6 +149,8 @@ def wire_differs(want: Instance, seen: Observed, hop: Hop) -> Phrase | None:
     wire = seen.wire.get(hop)
     if wire is None or not wire.answers:
         return say("the {hop} port does not answer", hop=hop)
+    if wire.lax:
+        return say("the {hop} port lets users in without a password", hop=hop)
     if not want.tls:
         return say("the {hop} port speaks TLS though ssl is off", hop=hop) if wire.serial else None
     if not wire.plaintext_refused:

@@ -135,7 +135,8 @@ def _awaiting(want: Instance, seen: Observed) -> list[str]:
 def _waits_for_start(want: Instance, seen: Observed, name: str) -> bool:
     """Tell whether only a start can apply a parameter: by its nature, or because the library that brings it is not loaded yet."""
     brought = texts.extra(want)
-    return parameters.needs_restart(want.version, name, brought) or (name in brought and name not in seen.server.settings)
+    by_nature = parameters.needs_restart(want.version, name, brought) or (name in brought and name not in seen.server.settings)
+    return by_nature or name in seen.server.pending
 
 
 def unloaded(want: Instance, seen: Observed) -> dict[str, str]:

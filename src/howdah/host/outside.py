@@ -24,8 +24,9 @@ def wires(want: Instance) -> Mapping[Hop, Wire]:
 
 
 def _wire(want: Instance, hop: Hop, port: int) -> Wire:
-    knock = wire.knock(pooler.dial(want.reach(hop).listen[0]), port, 2)
-    return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error)
+    user, database = pooler.anyone(want)
+    knock = wire.knock(pooler.dial(want.reach(hop).listen[0]), port, 2, user=user, database=database)
+    return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error, knock.lax)
 
 
 def days_left(want: Instance, hop: Hop) -> float | None:

@@ -25,7 +25,7 @@ from howdah.core.logs import shares
 from howdah.errors import Conflict, Failed, Refusal, Unavailable, Unsupported
 from howdah.host import files, process
 from howdah.host import keeper as keeping
-from howdah.host.console import ANSWER_SECONDS, Console, console, socket_path
+from howdah.host.console import ANSWER_SECONDS, Console, Row, console, socket_path
 from howdah.host.installed import Binary, interpreter, version_in
 from howdah.host.keeper import Plan
 from howdah.host.process import Account, Process
@@ -52,6 +52,7 @@ class DatabaseState:
     name: str
     paused: bool
     disabled: bool
+    host: str = ""  # empty for the console
     port: int = 0
 
 
@@ -283,10 +284,14 @@ def _state(asked: Console, number: tuple[int, ...]) -> _State:
     databases = asked.ask("SHOW DATABASES")
     return {
         "config": show_config(asked),
-        "databases": tuple(DatabaseState(row["name"] or "", row["paused"] == "1", row["disabled"] == "1") for row in databases),
+        "databases": tuple(map(_database, databases)),
         "counts": {row["list"] or "": int(row["items"] or 0) for row in asked.ask("SHOW LISTS")},
         "paused": _paused(asked, number),
     }
+
+
+def _database(row: Row) -> DatabaseState:
+    return DatabaseState(row["name"] or "", row["paused"] == "1", row["disabled"] == "1", row["host"] or "", int(row["port"] or 0))
 
 
 def _paused(asked: Console, number: tuple[int, ...]) -> bool:

@@ -114,6 +114,7 @@ def _generation(layout: Layout, number: int) -> Generation:
         files=_files(layout, directory),
         config={name: value for name, (value, _) in seen.config.items()},
         fixed=frozenset(name for name, (_, changeable) in seen.config.items() if not changeable),
+        routes=frozenset((each.host, each.port) for each in seen.databases if each.host),
         loaded=seen.digest,
         addresses=seen.plan.addresses if seen.plan else (),
         halted=(*seen.halted, *(("*",) if seen.paused else ())),
@@ -260,14 +261,20 @@ def _unproven(seat: PoolSeat, want: Instance, directory: Path, digest: str, conf
 
 def wire_differs(want: Instance, address: str, port: int) -> Phrase | None:
     """Return what a stranger is told at a pooler's port that the TLS policy forbids, or None."""
-    knock = wire.knock(dial(address), port, 2)
+    user, database = anyone(want)
+    knock = wire.knock(dial(address), port, 2, user=user, database=database)
     if knock.error:
         return None if knock.answers else say("nobody answers on port {port}: {error}", port=port, error=knock.error)
     if want.tls and not knock.plaintext_refused:
         return say("port {port} lets plaintext in", port=port)
     if want.tls and not knock.serial:
         return say("port {port} does not speak TLS: {error}", port=port, error=knock.tls.error)
-    return None
+    return say("port {port} lets users in without a password", port=port) if knock.lax else None
+
+
+def anyone(want: Instance) -> tuple[str, str]:
+    """Return a user, with a database of his, as whom a stranger may knock; the probe, whom nobody lets in, where there is none."""
+    return next(((user.name, user.databases[0]) for user in want.users if user.databases), (wire.PROBE_USER, wire.PROBE_DATABASE))
 
 
 def dial(address: str) -> str:

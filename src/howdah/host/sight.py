@@ -45,6 +45,8 @@ SELECT json_build_object(
 'loaded_at', extract(epoch FROM pg_conf_load_time()),
 'file', (SELECT coalesce(json_agg(json_build_array(name, setting, error, sourceline)), '[]') FROM pg_file_settings),
 'hba', (SELECT coalesce(json_agg(json_build_array(line_number, error)), '[]') FROM pg_hba_file_rules WHERE error IS NOT NULL),
+'all', (SELECT coalesce(json_agg(split_part(c, '=', 1)), '[]') FROM pg_db_role_setting, unnest(setconfig) c
+    WHERE setdatabase = 0 AND setrole = 0),
 'made', to_regclass('howdah_made.role') IS NOT NULL,
 'roles', (SELECT json_agg(json_build_array(r.oid::bigint, r.rolname, r.rolcanlogin, r.rolsuper, r.rolreplication, r.rolcreaterole,
         {_RIGHT}))
@@ -110,7 +112,9 @@ def _look(session: Connection, seen: Server, want: Instance) -> Server:
         version=found["version"],
         digest=found["digest"] or "",
         settings=values,
-        pending=frozenset(row[0] for row in settings if row[3]),
+        # What the postmaster's command line says outvotes every file until the next start
+        pending=frozenset(row[0] for row in settings if row[3] or row[2] == "command line"),
+        outvoted=frozenset(found["all"]),
         loaded_at=float(found["loaded_at"]),
         errors=errors,
         roles=roles,
@@ -152,8 +156,9 @@ def _one(session: Connection, query: str) -> Any:
 
 
 def _values(settings: Sequence[tuple[Any, ...]], file: Sequence[Sequence[Any]]) -> Mapping[str, str]:
-    # ALTER ROLE postgres SET and ALTER DATABASE postgres SET hide what everybody else gets: then the file's value is the better one.
-    hidden = {"database", "user", "database user"}
+    # ALTER ROLE postgres SET and ALTER DATABASE postgres SET hide what everybody else gets, ALTER ROLE ALL SET what the server itself has:
+    # then the file's value is the better one. That it was put back after a load is told by its ctime.
+    hidden = {"database", "user", "database user", "global"}
     in_file = {name: setting for name, setting, error, _ in file if name and error is None}
     return {
         name: in_file.get(name, setting) if source in hidden else setting for name, setting, source, *_ in settings if setting is not None

@@ -89,6 +89,10 @@ def checksums_on(context: Context) -> Finding:
 def writes_durable(context: Context) -> Finding:
     settings = context.server.settings
     found = {name: settings.get(name, "-") for name in ("fsync", "full_page_writes")}
+    outvoted = sorted(server.outvoted & texts.server_parameters(context.want, context.seen.layout, pair).keys())
+    if outvoted:
+        fix = say("take it away as a superuser: ALTER ROLE ALL RESET {setting}", setting=outvoted[0])
+        return warned(say("ALTER ROLE ALL SET outvotes {names} in every session", names=", ".join(outvoted)), fix)
     evidence = say("{settings}", settings=", ".join(f"{name}={value}" for name, value in found.items()))
     if set(found.values()) != {"on"}:
         return failed(evidence, say("run `howdah params set {name} fsync=on full_page_writes=on`", name=context.want.name))
