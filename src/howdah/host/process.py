@@ -27,7 +27,10 @@ from howdah.phrase import say
 
 POLL_SECONDS = 0.003
 CLEAN_ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
 _FLOCK = "@hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+
+_SPARED = -900  # as in Debian's unit of PostgreSQL; -1000 would spare it for good
 
 _children: set[int] = set()
 
@@ -360,11 +363,15 @@ def allow_files(wanted: int) -> int:
     return wanted if hard == resource.RLIM_INFINITY else hard
 
 
+def spare_from_oom(process: Process) -> bool:
     """Have the kernel end almost any other process before this one when memory runs out; False where we may not (CAP_SYS_RESOURCE)."""
     try:
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(_SPARED))
     except OSError:
         return False
     return True
+
+
 def file_limit(pid: int) -> int | None:
     """Return the soft limit of open files of a process; None when it is gone, not ours to ask, or has no limit."""
     # Not by prlimit(): even root may be refused there (no CAP_SYS_RESOURCE in a container), while this file is open to all.
