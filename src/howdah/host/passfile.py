@@ -1,10 +1,12 @@
 """The passwords that Howdah made, kept for libpq in one 0600 file of an instance; nothing else ever holds one.
 
 The format is libpq's (fe-connect.c, passwordFromFile): five fields with colons between them, `\\` and `:` escaped by a backslash.
+A field that is a star alone would match anything; a backslash makes it the star itself, as it does any character.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from howdah.host import files
@@ -12,7 +14,7 @@ from howdah.secret import Secret
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace(":", "\\:")
+    return re.sub(r"[:\\*]", r"\\\g<0>", text)
 
 
 def _line(user: str) -> str:
