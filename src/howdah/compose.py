@@ -21,9 +21,12 @@ from howdah.store.sqlite import open_store
 
 if TYPE_CHECKING:
     from howdah.connect import Snippet, Target
+    from howdah.core.aging import Older
+    from howdah.core.boot import BootSeen
     from howdah.core.finding import Finding
     from howdah.core.instance import Instance
     from howdah.core.programs import Used
+    from howdah.core.room import Room
     from howdah.verify import Report
 
 TRASH_SECONDS = 600.0
@@ -62,9 +65,18 @@ def doctor(home: Path) -> tuple[Finding, ...]:
     return judge(inspect(home, local_host(home), open_store(home, make=False).instances()))
 
 
-def make_spare(home: Path, major: int) -> None:
-    """Make a spare data directory, where one is wanted."""
-    local_host(home).make_spare(major)
+def older(home: Path, want: Instance) -> tuple[Older, ...]:
+    """Tell which servers of an instance are older than their program on disk; nobody is logged in to."""
+    from howdah.host import aging
+
+    return aging.older(local_host(home).layout(want.id), want)
+
+
+def room(home: Path, want: Instance) -> Room:
+    """Tell how much room an instance takes on disk, and how much is left there."""
+    from howdah.host import room as rooms
+
+    return rooms.room(local_host(home).layout(want.id))
 
 
 def programs(home: Path, want: Instance) -> tuple[Used, ...]:
@@ -74,8 +86,37 @@ def programs(home: Path, want: Instance) -> tuple[Used, ...]:
     return used(local_host(home).layout(want.id), want)
 
 
+def make_spare(home: Path, major: int) -> None:
+    """Make a spare data directory, where one is wanted."""
+    local_host(home).make_spare(major)
+
+
 def snippet(client: str, target: Target) -> Snippet:
     """Return what a client writes to reach a target."""
     from howdah.connect import snippet as write
 
     return write(client, target)
+
+
+def boot_seen(home: Path) -> BootSeen:
+    """Tell whether, and how, the instances of a home are started at boot."""
+    from howdah.host import systemd
+
+    place = systemd.here()
+    return systemd.seen(place, systemd.boot(home, place, local_host(home).facts().nofile))
+
+
+def install_boot(home: Path) -> None:
+    """Have systemd start what is wanted at boot, stop it in good order at shutdown, and repair daily."""
+    from howdah.host import systemd
+
+    place = systemd.here()
+    systemd.install(place, systemd.boot(home, place, local_host(home).facts().nofile))
+
+
+def remove_boot(home: Path) -> bool:
+    """Take that away; what runs goes on. False when it was not there."""
+    from howdah.host import systemd
+
+    place = systemd.here()
+    return systemd.remove(place, systemd.boot(home, place))

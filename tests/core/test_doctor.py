@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from howdah.core.aging import Older
 from howdah.core.doctor import Condition, Doctored, Kernel, Space, judge
 from howdah.core.finding import Finding
 from howdah.core.machine import Quick
@@ -67,6 +68,7 @@ def test_every_complaint_says_what_to_do() -> None:
         socket_bytes=140,
         now=0.0,
         lingering=False,
+        logout_harms=True,
         renews=False,
         instances=(Doctored("shop", replace(QUICK, days_left={"direct": 3.0})),),
     )
@@ -115,7 +117,9 @@ def test_every_complaint_says_what_to_do() -> None:
         ("port-5432", {"ports": {5432: "postgres (pid 7)"}}, "pass"),
         ("clock", {"now": 1_700_000_000.0}, "fail"),
         ("unattended", {"renews": False}, "warn"),
-        ("logout", {"lingering": False}, "warn"),
+        ("unattended", {"renews": False, "boots": True}, "warn"),
+        ("logout", {"lingering": False, "logout_harms": True}, "warn"),
+        ("logout", {"lingering": False}, "pass"),
         ("logout", {"lingering": True}, "pass"),
     ],
 )
@@ -147,11 +151,18 @@ def test_certificates_are_judged_as_served(days: float | None, result: str) -> N
 
 
 def test_a_server_older_than_its_program_is_told_once() -> None:
-    older = Doctored("shop", QUICK, "15.18", "15.20", replaced=("postgres", "libssl.so.3"))
-    findings = found(instances=(older,))
-    assert str(findings["shop-postgresql-older"].fix) == "howdah restart shop"
-    assert "shop-replaced" not in findings
-    library = found(instances=(Doctored("shop", QUICK, replaced=("libssl.so.3",)),))
-    assert "libssl.so.3" in str(library["shop-replaced"].evidence)
-    pooler = found(instances=(Doctored("shop", QUICK, pooler_running="1.18.0", pooler_installed="1.26.1"),))
-    assert str(pooler["shop-pgbouncer-older"].fix) == "howdah repair shop"
+    server = Older("postgresql", "15.18", "15.20", ("postgres", "libssl.so.3"))
+    finding = found(instances=(Doctored("shop", QUICK, (server,)),))["shop-postgresql-older"]
+    assert (finding.result, str(finding.fix)) == ("warn", "howdah restart shop")
+    assert str(finding.evidence) == "PostgreSQL 15.18 runs, 15.20 is installed"
+    pooler = Older("pgbouncer", "1.18.0", "1.18.0", ("libssl.so.3",))
+    finding = found(instances=(Doctored("shop", QUICK, (pooler,)),))["shop-pgbouncer-older"]
+    assert str(finding.fix) == "howdah repair shop"
+    assert str(finding.evidence) == "an update has replaced what PgBouncer still uses: libssl.so.3"
+
+
+@pytest.mark.parametrize(("free", "result"), [(150, "pass"), (149, "warn"), (20, "warn"), (19, "fail")])
+def test_little_room_is_told_of_the_home_and_of_data_on_another_disk(free: int, result: str) -> None:
+    space = Space(free, 1000, 900, 1000)
+    assert found(space=space)["disk"].result == result
+    assert found(instances=(Doctored("shop", QUICK, space=space),))["shop-disk"].result == result

@@ -177,6 +177,10 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
         pair_twist(not_before=FACTS.now - 60, not_after=FACTS.now + 397 * 86_400.0),
         ("IssueCertificate",),
     ),
+    "a certificate made for a timer that is gone": (
+        pair_twist(not_before=FACTS.now - 60, not_after=FACTS.now + 60 * 86_400.0),
+        ("IssueCertificate",),
+    ),
     "a certificate from the future": (pair_twist(not_before=FACTS.now + 60), ("IssueCertificate",)),
     "an edited file": (file_twist("pg_hba.conf", digest="0" * 12), ("WriteServerFiles",)),
     "a file that others may read": (file_twist("postgresql.conf", mode=0o644), ("WriteServerFiles",)),
@@ -234,6 +238,7 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     "a killed keeper": (lambda w: w.newest(keeper=False), ("StartPooler",)),
     "a deaf pooler": (lambda w: w.newest(reachable=False), ("StartPooler",)),
     "an upgraded PgBouncer": (lambda w: replace(w, facts=version(1, 26)), ("StartPooler",)),
+    "an update of PgBouncer's libraries": (lambda w: w.newest(replaced=("libssl.so.3",)), ("StartPooler",)),
     "another pooled port": (wanted(extensions={"pooler": {**POOLER, "listen_port": "6543"}, "pg_stat_statements": {}}), ("StartPooler",)),
     "another pool size": (wanted(extensions={"pooler": {**POOLER, "default_pool_size": "7"}, "pg_stat_statements": {}}), ("ChangePooler",)),
     "a pooler's file edited": (
@@ -266,6 +271,11 @@ def world() -> World:
 def test_each_trigger_plans_its_step(world: World, name: str) -> None:
     twist, expected = TRIGGERS[name]
     assert twist(world).names == expected
+
+
+def test_a_short_life_is_right_where_a_timer_renews(world: World) -> None:
+    short = TRIGGERS["a certificate made for a timer that is gone"][0](world)
+    assert replace(short, facts=replace(short.facts, renews=True)).names == ()
 
 
 def test_every_concern_of_a_running_instance_has_a_trigger(world: World) -> None:

@@ -13,12 +13,15 @@ import pytest
 
 from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog
-from howdah.cli import shapes, versions
+from howdah.cli import service, shapes, upkeep, versions
+from howdah.core.aging import Older
+from howdah.core.boot import BootSeen
 from howdah.core.endpoint import endpoints
 from howdah.core.instance import Database, Instance, Reach, User
 from howdah.core.machine import Quick
 from howdah.core.operation import Line, Operation
 from howdah.core.programs import Program, Used
+from howdah.core.room import Room
 from howdah.core.remember import Trashed
 from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
@@ -74,6 +77,9 @@ SHAPES: Mapping[str, Any] = {
     "Instance": shapes.instance(SEEN),
     "Program": versions.shape([USED])[0],
     "Weakness": versions.shape([USED])[0]["weaknesses"][0],
+    "Older program": upkeep.older_shape([Older("postgresql", "15.17", "15.18", ("postgres",))], "shop")[0],
+    "Service": service.shape(BootSeen(True, False, "howdah.service", ("/etc/systemd/system/howdah.service",))) | {"removed": []},
+    "Room": upkeep.room_shape(Room(1, 2, 3, 4, 5, 6)),
     "Endpoint": shapes.reach(WANT, endpoints(WANT)[0], SEEN.quick.days_left),
     "Change": shapes.change(CHANGED, None),
     "Operation": shapes.operation(DONE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -47,14 +48,21 @@ def _trash(request: Request) -> None:
 
 @verb("show", example="howdah show shop")
 def show(request: Request, name: Name) -> None:
-    """Show an instance. It tells status, endpoints, certificates, settings, databases, users, and its programs with their CVEs."""
+    """Show an instance. It tells status, endpoints, certificates, settings, databases, users, room, and its programs with their CVEs."""
     from howdah import compose
-    from howdah.cli import pages, shapes, versions
+    from howdah.cli import pages, shapes, upkeep, versions
 
-    seen = request.service.show(name)
-    used = compose.programs(request.home, seen.instance)
-    shape = shapes.instance(seen) | {"programs": versions.shape(used)}
-    request.screen.answer(shape, lambda: (*pages.card(request.screen, seen), *versions.lines(request.screen, used)))
+    screen, seen = request.screen, request.service.show(name)
+    used, older = compose.programs(request.home, seen.instance), compose.older(request.home, seen.instance)
+    room = compose.room(request.home, seen.instance)
+    own = {"programs": versions.shape(used), "older": upkeep.older_shape(older, seen.instance.name), "room": upkeep.room_shape(room)}
+
+    def lines() -> Iterator[str]:
+        yield from pages.card(screen, seen, upkeep.older_lines(screen, older, seen.instance.name))
+        yield from upkeep.room_lines(screen, room)
+        yield from versions.lines(screen, used)
+
+    screen.answer(shapes.instance(seen) | own, lines)
 
 
 def other_home(system: Path = settings.SYSTEM_HOME) -> Phrase | None:

@@ -106,8 +106,8 @@ def days(screen: Screen, left: float) -> str:
     return screen.paint(say("{days} days", days=int(left)), "yellow" if left < _SOON_DAYS else "green")
 
 
-def card(screen: Screen, seen: Seen) -> Iterator[str]:
-    """Return the page of `show`."""
+def card(screen: Screen, seen: Seen, notes: Iterable[str] = ()) -> Iterator[str]:
+    """Return the page of `show`; `notes` stand where it says how the instance is."""
     want = seen.instance
     size = screen.text(say("size {size}", size=want.size))
     yield f"{screen.paint(want.name, 'bold')}  {status(screen, seen.status)}  PostgreSQL {want.version}  {size}  id {want.id}"
@@ -122,6 +122,7 @@ def card(screen: Screen, seen: Seen) -> Iterator[str]:
     if seen.pending_restart:
         names = ", ".join(seen.pending_restart)
         yield screen.text(say("  waiting for a restart: {names}; howdah restart {name} applies it", names=names, name=want.name))
+    yield from notes
     yield from _section(screen, say("endpoints"), endpoint_rows(screen, want, seen.quick.days_left))
     yield from _section(screen, say("parameters"), [(key, value) for key, value in sorted(want.parameters.items())])
     yield from _section(screen, say("extensions"), extension_rows(screen, seen))

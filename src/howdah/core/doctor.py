@@ -15,14 +15,15 @@ from howdah.catalog import advisories
 from howdah.catalog.advisories import Minor, Weakness
 from howdah.catalog.parameters import MAJORS
 from howdah.core import libraries
+from howdah.core.aging import Older
 from howdah.core.finding import DAY, Finding, day
 from howdah.core.layout import LONGEST_SOCKET
 from howdah.core.machine import Quick
 from howdah.core.programs import Program, lacking
+from howdah.core.room import SCARCE
 from howdah.phrase import Phrase, say
 
 _MIB = 2**20
-_SCARCE = 0.15
 _ALMOST_NONE = 0.02
 _FEW_DAYS, _VERY_FEW_DAYS = 30, 7
 
@@ -52,11 +53,8 @@ class Doctored:
 
     name: str
     quick: Quick
-    running_version: str = ""
-    installed_version: str = ""
-    pooler_running: str = ""
-    pooler_installed: str = ""
-    replaced: tuple[str, ...] = ()  # program files and libraries in use that an update has replaced
+    older: tuple[Older, ...] = ()  # its servers that are older than their program on disk
+    space: Space | None = None  # of the file system that holds its data, where it is not the home's
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,9 @@ class Condition:
     kernel: Kernel
     loopback_v6: bool
     ports: Mapping[int, str | None]  # who holds it
+    boots: bool = False  # systemd runs this machine, and could start instances
     lingering: bool | None = None  # None: logging out ends nothing here
+    logout_harms: bool = False
     renews: bool = False
     instances: Sequence[Doctored] = field(default=())
 
@@ -284,7 +284,10 @@ def _memory(found: Condition) -> Finding:
 
 
 def _space(found: Condition) -> Finding:
-    title, space = say("disk"), found.space
+    return _room("disk", say("disk"), found.space, found.home)
+
+
+def _room(name: str, title: Phrase, space: Space, place: Phrase | str) -> Finding:
     shares = [space.free / space.total if space.total else 0.0]
     if space.total_files:
         shares.append(space.free_files / space.total_files)
@@ -292,14 +295,14 @@ def _space(found: Condition) -> Finding:
         "{free} MiB of {total} MiB free below {home}, {files} % of its inodes",
         free=space.free // _MIB,
         total=space.total // _MIB,
-        home=found.home,
+        home=place,
         files=round(100 * shares[-1]) if space.total_files else 100,
     )
     if min(shares) < _ALMOST_NONE:
-        return Finding("disk", title, "fail", evidence, say("free space now: PostgreSQL stops when it cannot write its WAL"))
-    if min(shares) < _SCARCE:
-        return Finding("disk", title, "warn", evidence, say("free space, or move HOWDAH_HOME to a larger disk"))
-    return Finding("disk", title, "pass", evidence)
+        return Finding(name, title, "fail", evidence, say("free space now: PostgreSQL stops when it cannot write its WAL"))
+    if min(shares) < SCARCE:
+        return Finding(name, title, "warn", evidence, say("free space, or move HOWDAH_HOME to a larger disk"))
+    return Finding(name, title, "pass", evidence)
 
 
 def _socket_path(found: Condition) -> Finding:
@@ -337,18 +340,22 @@ def _unattended(found: Condition) -> Finding:
     if found.renews:
         return Finding("unattended", title, "pass", say("something renews certificates and starts instances after a reboot"))
     evidence = say("nothing starts instances after a reboot, and certificates are renewed only by commands that touch their instance")
-    return Finding("unattended", title, "warn", evidence, say("let cron run howdah repair --all @reboot and @daily"))
+    fix = say("howdah service install") if found.boots else say("let cron run howdah repair --all @reboot and @daily")
+    return Finding("unattended", title, "warn", evidence, fix)
 
 
 def _logout(found: Condition) -> Iterator[Finding]:
     if found.lingering is None:
         return
     title = say("logging out")
-    if found.lingering:
-        yield Finding("logout", title, "pass", say("this user lingers: servers keep their shared memory"))
+    if not found.logout_harms:
+        evidence = (
+            say("this user lingers: servers keep their shared memory") if found.lingering else say("servers keep their shared memory")
+        )
+        yield Finding("logout", title, "pass", evidence)
         return
     evidence = say("systemd may remove the shared memory of your servers when you log out (RemoveIPC)")
-    yield Finding("logout", title, "warn", evidence, say("sudo loginctl enable-linger"))
+    yield Finding("logout", title, "warn", evidence, say("howdah service install, or: loginctl enable-linger"))
 
 
 # --- each instance ------------------------------------------------------------------------------------------------------------------
@@ -356,18 +363,11 @@ def _logout(found: Condition) -> Iterator[Finding]:
 
 def _instance(each: Doctored) -> Iterator[Finding]:
     yield _certificates(each)
-    restart, repair = say("howdah restart {name}", name=each.name), say("howdah repair {name}", name=each.name)
-    for program, running, installed, fix in (
-        ("PostgreSQL", each.running_version, each.installed_version, restart),
-        ("PgBouncer", each.pooler_running, each.pooler_installed, repair),
-    ):
-        if running and installed and running != installed:
-            title = say("{name}: {program}", name=each.name, program=program)
-            evidence = say("{running} runs, {installed} is installed", running=running, installed=installed)
-            yield Finding(f"{each.name}-{program.lower()}-older", title, "warn", evidence, fix)
-    if each.replaced and each.running_version == each.installed_version and each.pooler_running == each.pooler_installed:
-        evidence = say("an update has replaced what it still uses: {files}", files=", ".join(each.replaced))
-        yield Finding(f"{each.name}-replaced", say("{name}: libraries", name=each.name), "warn", evidence, restart)
+    for old in each.older:
+        title, cure = say("{name}: {program}", name=each.name, program=old.title), say("{command}", command=old.cure(each.name))
+        yield Finding(f"{each.name}-{old.name}-older", title, "warn", old.words, cure)
+    if each.space is not None:
+        yield _room(f"{each.name}-disk", say("{name}: disk", name=each.name), each.space, say("the data"))
 
 
 def _certificates(each: Doctored) -> Finding:

@@ -32,6 +32,7 @@ class Facts:
     addresses: tuple[str, ...] = ()  # of this machine's interfaces, loopback left out
     hostname: str = ""
     renews: bool = False  # something is known to renew certificates while nobody types
+    logout_harms: bool = False  # logging out may take the servers' shared memory away (logind's RemoveIPC)
     now: float = 0.0  # seconds since the epoch
 
 
@@ -151,8 +152,9 @@ class Generation:
     config: Mapping[str, str] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()  # settings that this PgBouncer cannot reload
     loaded: str = ""
-    addresses: tuple[tuple[str, int], ...] = ()
+    replaced: tuple[str, ...] = ()  # its program and libraries that an update has replaced since it started
     routes: frozenset[tuple[str, int]] = frozenset()  # host and port that databases in use are sent to
+    addresses: tuple[tuple[str, int], ...] = ()
     halted: tuple[str, ...] = ()  # databases paused or disabled
     clients: tuple[Session, ...] = ()
     plaintext: tuple[Session, ...] = ()
@@ -166,8 +168,8 @@ class Wire:
     plaintext_refused: bool = False
     serial: str = ""  # of the certificate served; empty where TLS is not spoken
     error: str = ""
-
     lax: bool = False  # a user is let in without a password, or with another proof than SCRAM
+
 
 @dataclass(frozen=True)
 class Looks:

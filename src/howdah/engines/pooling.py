@@ -84,6 +84,8 @@ def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phras
         return say("PgBouncer sends databases elsewhere")  # a RELOAD leaves those in use as they are (loader.c, set_dbs_dead)
     if newest.version != seen.facts.pooler_version:
         return say("the installed PgBouncer is another version than the running one")
+    if newest.replaced:
+        return say("an update has replaced what {program} still uses: {files}", program="PgBouncer", files=", ".join(newest.replaced))
     fixed = sorted(name for name in _differing(want, seen, newest) if name in newest.fixed)
     return say("a running PgBouncer cannot change {names}", names=", ".join(fixed)) if fixed else None
 

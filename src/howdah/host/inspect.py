@@ -9,7 +9,6 @@ from __future__ import annotations
 import array
 import os
 import platform
-import pwd
 import re
 import shutil
 import socket
@@ -25,11 +24,10 @@ from howdah.core.instance import Instance
 from howdah.core.layout import Layout
 from howdah.core.programs import Program
 from howdah.errors import Refusal
-from howdah.host import addresses, files, installed, pgbouncer, pooler, postgres, process, programs
+from howdah.host import addresses, aging, files, installed, postgres, process, programs, systemd
 from howdah.host.keeper import BPF_RET_K, SO_ATTACH_REUSEPORT_CBPF
 from howdah.host.local import POOLER_USER, SERVER_USER, LocalHost
-from howdah.host.postgres import Seat
-from howdah.host.process import CLEAN_ENVIRONMENT, Process
+from howdah.host.process import CLEAN_ENVIRONMENT
 from howdah.phrase import Phrase
 
 PORTS = (5432, 6432)
@@ -44,7 +42,7 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
         python = at_once.submit(_keeper_python)
         majors = postgres.majors()
         servers = dict(zip(majors, at_once.map(_server, majors.values()), strict=True))
-        seen = list(at_once.map(lambda want: _instance(host, want, majors.get(want.version)), instances))
+        seen = list(at_once.map(lambda want: _instance(host, want, home), instances))
         held = dict(zip(PORTS, at_once.map(lambda port: host.port_holder(("127.0.0.1",), port), PORTS), strict=True))
         pooler_found = _pooler(said.result())
     return Condition(
@@ -65,7 +63,9 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
         kernel=Kernel(os.uname().release, _has_pidfd(), _can_steer()),
         loopback_v6=addresses.has_loopback_v6(),
         ports=held,
-        lingering=_lingering(root),
+        boots=systemd.booted(),
+        lingering=systemd.lingering(systemd.here()),
+        logout_harms=facts.logout_harms,
         renews=facts.renews,
         instances=tuple(seen),
     )
@@ -158,67 +158,10 @@ def _can_steer() -> bool:
     return True
 
 
-def _lingering(root: bool) -> bool | None:
-    """Tell whether this user's servers outlive its last session; None where systemd does not care (logind.conf, RemoveIPC)."""
-    if root or not Path("/run/systemd/system").exists() or not _removes_ipc():
-        return None
-    try:
-        name = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return None
-    return Path("/var/lib/systemd/linger", name).exists()
-
-
-def _removes_ipc() -> bool:
-    places = ("/etc/systemd/logind.conf", *sorted(map(str, Path("/etc/systemd/logind.conf.d").glob("*.conf"))))
-    said = [each for place in places for each in re.findall(r"^RemoveIPC=(\w+)", files.read(Path(place)) or "", re.MULTILINE)]
-    return not said or said[-1].lower() not in ("no", "false", "off", "0")
-
-
 # --- an instance --------------------------------------------------------------------------------------------------------------------
 
 
-def _instance(host: LocalHost, want: Instance, bindir: Path | None) -> Doctored:
+def _instance(host: LocalHost, want: Instance, home: Path) -> Doctored:
     layout = host.layout(want.id)
-    server = postgres.postmaster(Seat(layout, bindir or Path("/nonexistent"), want.port))
-    numbers = pooler.numbers(layout)
-    member = pgbouncer.quick_look(layout.generation(numbers[-1])).member if numbers else None
-    server_versions = _versions(server, bindir / "postgres" if bindir else None)
-    pooler_versions = _versions(member, installed.find_binary())
-    gone = {name for found in (server, member) if found is not None for name in _replaced(found)}
-    return Doctored(want.name, host.quick(want), *server_versions, *pooler_versions, tuple(sorted(gone)))
-
-
-def _versions(running: Process | None, program: Path | None) -> tuple[str, str]:
-    """Return the version that runs and the one that is installed; both empty when nothing runs or it cannot be told."""
-    if running is None or program is None:
-        return "", ""
-    try:
-        descriptor = os.open(f"/proc/{running.pid}/exe", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return "", ""
-    try:
-        seen = os.fstat(descriptor)
-        # A server's user may be hostile to root: what it could have written is not executed.
-        if seen.st_uid not in (0, os.geteuid()) or seen.st_mode & 0o022:
-            return "", ""
-        if os.path.samestat(seen, program.stat()):
-            return "", ""  # the very program that is installed
-        told = _version_in(_run([f"/proc/self/fd/{descriptor}", "--version"], descriptor))
-        return told, _version_in(_run([program, "--version"]))
-    except OSError:
-        return "", ""
-    finally:
-        os.close(descriptor)
-
-
-def _version_in(said: str) -> str:
-    found = re.search(r"(?:\(PostgreSQL\)|PgBouncer) (\d+[\w.]*)", said)
-    return found[1] if found else ""
-
-
-def _replaced(found: Process) -> list[str]:
-    """Return the program and libraries that a process has in use and that are no longer on disk."""
-    text = files.read(Path(f"/proc/{found.pid}/maps"), 2**20) or ""
-    gone = {line.split(maxsplit=5)[5].removesuffix(" (deleted)") for line in text.splitlines() if line.endswith(" (deleted)")}
-    return sorted(Path(each).name for each in gone if re.search(r"\.so(\.|$)|/(postgres|pgbouncer)$", each))
+    apart = layout.data.exists() and layout.data.stat().st_dev != home.stat().st_dev
+    return Doctored(want.name, host.quick(want), aging.older(layout, want), _space(layout.data) if apart else None)

@@ -49,6 +49,7 @@ from howdah.host import (
     spares,
     sql,
     sweeping,
+    systemd,
     trash,
 )
 from howdah.host import reload as loading
@@ -101,7 +102,7 @@ class LocalHost:
 
     @cached_property
     def _facts(self) -> Facts:
-        own, program = process.current_account().name, installed.find_binary()
+        own, program, place = process.current_account().name, installed.find_binary(), systemd.here()
         return Facts(
             server_user=SERVER_USER if self._root else own,
             pooler_user=POOLER_USER if self._root else own,
@@ -113,6 +114,8 @@ class LocalHost:
             loopback_v6=addresses.has_loopback_v6(),
             addresses=addresses.of_this_machine(),
             hostname=addresses.hostname(),
+            renews=systemd.renews(place, systemd.boot(self.home, place)),
+            logout_harms=systemd.logging_out_harms(place),
         )
 
     def facts(self) -> Facts:

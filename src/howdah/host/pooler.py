@@ -116,6 +116,7 @@ def _generation(layout: Layout, number: int) -> Generation:
         fixed=frozenset(name for name, (_, changeable) in seen.config.items() if not changeable),
         routes=frozenset((each.host, each.port) for each in seen.databases if each.host),
         loaded=seen.digest,
+        replaced=process.replaced(seen.member.pid) if seen.member else (),
         addresses=seen.plan.addresses if seen.plan else (),
         halted=(*seen.halted, *(("*",) if seen.paused else ())),
         clients=tuple(session for session, _ in clients),

@@ -32,6 +32,7 @@ _FLOCK = "@hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length
 
 _SPARED = -900  # as in Debian's unit of PostgreSQL; -1000 would spare it for good
 
+_GONE = " (deleted)"
 _children: set[int] = set()
 
 
@@ -225,6 +226,17 @@ def _link(pid: int, name: str) -> Path | None:
         return Path(os.readlink(f"/proc/{pid}/{name}").removesuffix(" (deleted)"))  # noqa: PTH115 the suffix is text
     except OSError:
         return None
+
+
+def replaced(pid: int) -> tuple[str, ...]:
+    """Return the names of the program and libraries that a process has in use and that are no longer on disk, as after an update."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ()
+    gone = [line.split(maxsplit=5) for line in lines if line.endswith(_GONE)]
+    # Shared memory is deleted, too, while it is in use; but nothing in it is executed.
+    return tuple(sorted({Path(fields[5].removesuffix(_GONE)).name for fields in gone if "x" in fields[1]}))
 
 
 def cmdline(pid: int) -> tuple[str, ...]:
