@@ -11,7 +11,8 @@ from pathlib import Path
 
 from howdah.core.instance import Instance
 from howdah.core.layout import Layout
-from howdah.host import files, postgres, process
+from howdah.host import files, installed, postgres, process
+from howdah.host.installed import Binary
 from howdah.host.postgres import Seat
 
 HBA = "local all postgres peer map=howdah\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
@@ -27,6 +28,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def poolers() -> tuple[Binary, ...]:
+    """Return the PgBouncers to try: the one of HOWDAH_PGBOUNCER alone, else the system's and those that lie in /opt, oldest first."""
+    if named := os.environ.get("HOWDAH_PGBOUNCER"):
+        return (installed.binary(Path(named)),)
+    system = installed.find_binary()
+    found = [*([system] if system is not None else []), *sorted(Path("/opt").glob("pgbouncer-*/bin/pgbouncer"))]
+    return tuple(sorted((installed.binary(each) for each in found), key=lambda each: each.version))
+
+
+def version_of(program: Binary) -> str:
+    """Return a PgBouncer's version as people write it, for the names of tests."""
+    return ".".join(map(str, program.version))
 
 
 def new_home() -> Path:

@@ -4,44 +4,34 @@ words, changes that no client notices, users that come by lookup alone, and a re
 
 from __future__ import annotations
 
-import os
-import shutil
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from tests.conftest import processes_below
 from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, clients, place, prove, scalar, strays
-from tests.real.servers import free_port
+from tests.real.servers import free_port, poolers, version_of
 
 from howdah import wire
 from howdah.core.wishes import CARRIES_PREPARED
 from howdah.errors import Conflict, Invalid, NotFound
-from howdah.host import installed, pooler
+from howdah.host import pooler
 from howdah.host.process import wait_until
 from howdah.secret import Secret
-
-SYSTEMS = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-OTHERS = sorted(map(str, Path("/opt").glob("pgbouncer-*/bin/pgbouncer")))
-PROGRAMS = [each for each in (os.environ.get("HOWDAH_PGBOUNCER") or SYSTEMS, *OTHERS) if each]
 
 
 def asks(words: str = "a test") -> Any:
     return Voice().caller(words)
 
 
-@pytest.fixture(scope="module", params=PROGRAMS, ids=[".".join(map(str, installed.version(Path(each)))) for each in PROGRAMS])
+@pytest.fixture(scope="module", params=poolers(), ids=version_of)
 def here(request: pytest.FixtureRequest) -> Iterator[Place]:
-    if not OTHERS:
-        warnings.warn("only one PgBouncer is here: others are looked for as /opt/pgbouncer-*/bin/pgbouncer", UserWarning, stacklevel=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOWDAH_PGBOUNCER", request.param)
+        patch.setenv("HOWDAH_PGBOUNCER", str(request.param.path))
         with place() as made:
             made.create("shop")
-            assert made.newest().version == installed.version(Path(request.param))
+            assert made.newest().version == request.param.version
             yield made
 
 

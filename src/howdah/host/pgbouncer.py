@@ -106,6 +106,8 @@ def differences(config: Mapping[str, tuple[str, bool]], wanted: Mapping[str, str
 
     >>> differences({"query_timeout": ("0.50", True), "max_client_conn": ("100", True)}, {"query_timeout": "0.5", "max_client_conn": "200"})
     {'max_client_conn': '100'}
+    >>> differences({"query_timeout": ("1.23457e+06", True)}, {"query_timeout": "1234567"})
+    {}
     """
     seen = {name: config[name][0] if name in config else None for name in wanted}
     return {name: value for name, value in seen.items() if value is None or not _same(value, wanted[name])}
@@ -113,7 +115,8 @@ def differences(config: Mapping[str, tuple[str, bool]], wanted: Mapping[str, str
 
 def _same(seen: str, wanted: str) -> bool:
     try:
-        return float(seen) == float(wanted)
+        # it prints a time by %g: six digits
+        return float(seen) == float(wanted) or f"{float(wanted):g}" == seen
     except ValueError:
         return seen == wanted
 
