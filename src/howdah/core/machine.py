@@ -46,8 +46,8 @@ class Machine(Host, Protocol):
         """Return why nothing can listen on an address of this machine, or None."""
         ...
 
-    def majors(self) -> Mapping[int, str]:
-        """Return the PostgreSQL servers installed here: major to full version."""
+    def majors(self) -> tuple[int, ...]:
+        """Return the majors of the PostgreSQL servers installed here."""
         ...
 
     def make_password(self) -> Secret:

@@ -95,6 +95,8 @@ def _may_execute(path: Path, account: Account | None) -> bool:
 
 
 def _is_recent(python: Path) -> bool:
+    if named := re.fullmatch(r"python3\.(\d+)", python.name):
+        return (3, int(named[1])) >= OLDEST_PYTHON  # its name says it, and asking costs 20 ms
     question = f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"
     asked = subprocess.run([python, "-I", "-S", "-c", question], env=CLEAN_ENVIRONMENT, cwd="/", capture_output=True, timeout=10)
     return asked.returncode == 0

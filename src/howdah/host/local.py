@@ -122,9 +122,9 @@ class LocalHost:
         """Return what this machine is and has."""
         return replace(self._facts, now=time.time())
 
-    def majors(self) -> Mapping[int, str]:
-        """Return the installed servers."""
-        return {major: postgres.server_version(bindir) for major, bindir in postgres.majors().items()}
+    def majors(self) -> tuple[int, ...]:
+        """Return the majors of the installed servers."""
+        return tuple(postgres.majors())
 
     def check_home(self, layout: Layout) -> None:
         """Refuse a home in which the servers' users could not live."""
@@ -231,7 +231,8 @@ class LocalHost:
     def write_server_files(self, want: Instance, wanted: Sequence[WantedFile]) -> None:
         """Let PostgreSQL judge its files, then put them in place; postgresql.conf, which carries the digest, last."""
         seat = self.seat(want)
-        rehearsal.check(seat, {file.name: file.text for file in wanted if file.name != "postgresql.auto.conf"})
+        if postgres.has_run(seat):  # else the start that comes next judges them just as well: nothing serves yet that could suffer
+            rehearsal.check(seat, {file.name: file.text for file in wanted if file.name != "postgresql.auto.conf"})
         for file in sorted(wanted, key=lambda file: file.name == "postgresql.conf"):
             files.put(seat.layout.data / file.name, file.text, file.mode, self._server_account)
 
@@ -349,11 +350,8 @@ class LocalHost:
         def probe(address: str, port: int) -> Phrase | None:
             if (differs := pooler.wire_differs(want, address, port)) is not None:
                 return differs
-            role, password = roles.open_probe(self.seat(want))
-            try:
+            with roles.probe(self.seat(want)) as (role, password):
                 return sessions.try_login(address, port, role, password, tls=want.tls)
-            finally:
-                roles.close_probe(self.seat(want))
 
         return probe
 

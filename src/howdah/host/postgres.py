@@ -125,6 +125,11 @@ def data_ready(data: Path) -> bool:
     return (data / "PG_VERSION").is_file() and (data / "global" / "pg_control").is_file()
 
 
+def has_run(seat: Seat) -> bool:
+    """Tell whether a server was ever started on the data directory: each start writes its command line there (CreateOptsFile)."""
+    return (seat.layout.data / "postmaster.opts").exists()
+
+
 def initialise(seat: Seat) -> None:
     """Make the instance's pg directory with an initialised data directory; a crash leaves nothing in its place."""
     layout = seat.layout

@@ -275,8 +275,15 @@ def in_directory(directory: Path) -> Iterator[Process]:
     """Yield every living process whose working directory this is, as far as we may ask."""
     wanted = os.path.realpath(directory)
     for name in os.listdir("/proc"):  # noqa: PTH208 a few hundred names, twice as fast
-        if name.isdigit() and (seen := identify(int(name))) is not None and str(cwd(seen.pid)) == wanted:
+        if name.isdigit() and _stands_in(name, wanted) and (seen := identify(int(name))) is not None:
             yield seen
+
+
+def _stands_in(pid: str, directory: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)") == directory  # noqa: PTH115 four times as fast
+    except OSError:
+        return False
 
 
 def reap() -> None:

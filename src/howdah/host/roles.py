@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Instance, User
@@ -102,23 +104,39 @@ def _drop_lookup(seat: Seat, session: Connection) -> None:
 
 def open_probe(seat: Seat) -> tuple[str, Secret]:
     """Let the probe role log in for a minute, with a password made for this once; return its name and password."""
-    password = Secret(secrets.token_urlsafe(18))
     with sql.control(seat, say("open the probe role")) as session:
-        until = session.execute("SELECT (now() + make_interval(mins => %s))::text", [PROBE_MINUTES]).fetchone()
-        assert until is not None
-        sql.run(
-            session,
-            "ALTER ROLE {} LOGIN",
-            PROBE_ROLE,
-            clauses={"PASSWORD": verifier(PROBE_ROLE, password).reveal(), "VALID UNTIL": until[0]},
-        )
-    return PROBE_ROLE, password
+        return PROBE_ROLE, _open(session)
+
+
+def _open(session: Connection) -> Secret:
+    password = Secret(secrets.token_urlsafe(18))
+    until = session.execute("SELECT (now() + make_interval(mins => %s))::text", [PROBE_MINUTES]).fetchone()
+    assert until is not None
+    sql.run(
+        session, "ALTER ROLE {} LOGIN", PROBE_ROLE, clauses={"PASSWORD": verifier(PROBE_ROLE, password).reveal(), "VALID UNTIL": until[0]}
+    )
+    return password
+
+
+@contextmanager
+def probe(seat: Seat) -> Iterator[tuple[str, Secret]]:
+    """Let the probe role log in for as long as this lasts; what closes it is the session that opened it, so that no other is needed."""
+    with sql.control(seat, say("open the probe role")) as session:
+        password = _open(session)
+        try:
+            yield PROBE_ROLE, password
+        finally:
+            _close(session)
 
 
 def close_probe(seat: Seat) -> None:
     """Take login and password from the probe role."""
     with sql.control(seat, say("close the probe role")) as session:
-        session.execute(f"ALTER {PROBE_SHAPE}".encode())
+        _close(session)
+
+
+def _close(session: Connection) -> None:
+    session.execute(f"ALTER {PROBE_SHAPE}".encode())
 
 
 # --- users ----------------------------------------------------------------------------------------------------------------------------
