@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from howdah.core.instance import Instance
+from howdah.core.observed import PARTS, Part
 from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
@@ -76,8 +77,9 @@ class Reconciler:
     def _pass_until_done(self, want: Instance, account: _Account) -> None:
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()
+        seen = self.host.observe(want)
         for _ in range(_PASSES):
-            steps = next_steps(concerns, want, self.host.observe(want))
+            steps = next_steps(concerns, want, seen)
             if not steps:
                 return
             for step in steps:
@@ -86,6 +88,8 @@ class Reconciler:
                 if tries[key] > _TRIES:
                     raise Failed("does_not_converge", say("cannot put it right in {tries} tries: {why}", tries=_TRIES, why=step.why))
                 account.apply(step, self.host)
+            touched = frozenset[Part]().union(*(step.touches for step in steps))
+            seen = self.host.observe(want).keeping(seen, PARTS - touched)
         raise Failed("does_not_converge", say("cannot finish in {passes} passes", passes=_PASSES))
 
     def _settle(self, want: Instance, operation: Operation) -> None:

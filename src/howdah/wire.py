@@ -249,6 +249,18 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
 
 
 @contextlib.contextmanager
+def connected(host: str, port: int, *, tls: bool, seconds: float = SECONDS) -> Iterator[socket.socket]:
+    """Hold a connection on which nothing has been said yet, inside TLS if wanted; OSError or EOFError when there is none."""
+    deadline = time.monotonic() + seconds
+    if tls:
+        with _secured(host, port, Trust(), deadline) as wire:
+            yield wire
+    else:
+        with _connect(host, port, deadline) as plain:
+            yield plain
+
+
+@contextlib.contextmanager
 def _secured(host: str, port: int, trust: Trust, deadline: float) -> Iterator[ssl.SSLSocket]:
     context = _anybody() if trust == Trust() else _context(trust)
     with _connect(host, port, deadline) as plain:

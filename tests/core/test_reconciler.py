@@ -10,6 +10,7 @@ from tests.core.miniature import FACTS, Killed, Miniature
 
 from howdah.core import wishes
 from howdah.core.instance import Database, Instance, User
+from howdah.core.observed import Observed, Part
 from howdah.core.operation import Operation
 from howdah.core.steps import Refused
 from howdah.engines import single
@@ -97,6 +98,30 @@ CHANGES: dict[str, Callable[[Instance], Instance]] = {
     "stopped": lambda w: w.next(state="stopped"),
     "deleted": lambda w: w.next(state="deleted"),
 }
+
+
+class Suspicious(Miniature):
+    """A machine that looks again at what a step said it does not touch, and compares."""
+
+    def observe(self, want: Instance) -> Observed:
+        seen = super().observe(want)
+        keeping = seen.keeping
+
+        def kept(earlier: Observed, parts: frozenset[Part]) -> Observed:
+            for part in parts & earlier.__dict__.keys():
+                assert getattr(super(Suspicious, self).observe(want), part) == getattr(earlier, part), part
+            return keeping(earlier, parts)
+
+        seen.keeping = kept  # type: ignore[method-assign]
+        return seen
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_step_touches_nothing_that_it_does_not_name(store: SqliteStore, name: str) -> None:
+    host = Suspicious()
+    wish(store, host, WANT)
+    wish(store, host, replace(CHANGES[name](store.find_id(WANT.id)), generation=2))
+    assert again(store, host).story == ()
 
 
 @pytest.mark.parametrize("name", CHANGES)

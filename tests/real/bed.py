@@ -54,7 +54,7 @@ class Bed:
 
     def run(self, statement: str, database: str = "postgres") -> None:
         with sql.control(self.host.seat(self.want), say("damage it"), database) as session:
-            session.execute(statement.encode())
+            session.execute(statement)
 
     @property
     def generation(self) -> Path:

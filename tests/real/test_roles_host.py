@@ -26,8 +26,8 @@ def seat() -> Iterator[Seat]:
     """A running server made from a spare, as most are."""
     seat = new_seat(new_home())
     major = wish(seat).version
-    spares.make_spare(seat.layout.home, major, seat.bindir, seat.account, None)
-    files.make_parents(seat.layout.root)
+    spares.make_spare(seat.layout.home, major, seat.bindir, seat.account, None, lambda root: None)
+    files.make_parents(seat.layout.root.parent)
     assert spares.claim(seat.layout.home, major, seat)
     write(seat)
     with running(seat):
@@ -41,8 +41,7 @@ def user(name: str, *granted: str, password: str = "secret") -> User:
 
 def ask(seat: Seat, query: str, database: str = "postgres") -> list[tuple[Any, ...]]:
     with sql.control(seat, WORDS, database) as session:
-        found = session.execute(query.encode())
-        return found.fetchall() if found.description else []
+        return session.execute(query).fetchall()
 
 
 def log_in(seat: Seat, name: str, database: str = "postgres", password: str = "secret") -> psycopg.Connection[tuple[Any, ...]]:

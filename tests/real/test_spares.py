@@ -19,12 +19,12 @@ MAJOR = list(postgres.majors())[-1]
 
 
 def make(seat: Seat) -> bool:
-    return spares.make_spare(seat.layout.home, MAJOR, seat.bindir, seat.account, seat.pooler_gid)
+    return spares.make_spare(seat.layout.home, MAJOR, seat.bindir, seat.account, seat.pooler_gid, lambda root: None)
 
 
 def at(seat: Seat, name: str) -> Seat:
     there = replace(seat, layout=Layout(seat.layout.home, name))
-    files.make_parents(there.layout.root)
+    files.make_parents(there.layout.root.parent)
     return there
 
 

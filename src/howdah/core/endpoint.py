@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import Final
 
 from howdah.core.instance import HOPS, Hop, Instance, Reach
 from howdah.core.observed import Facts
+
+LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What every certificate bears: names by which a client on this machine comes."""
 
 
 @dataclass(frozen=True)
@@ -44,4 +48,4 @@ def certificate_names(want: Instance, hop: Hop, facts: Facts) -> frozenset[str]:
     every = any(ipaddress.ip_address(address).is_unspecified for address in reach.listen)
     addresses = {address for address in reach.listen if not ipaddress.ip_address(address).is_unspecified}
     machine = {*facts.addresses, facts.hostname} - {""} if every else set()
-    return frozenset({"localhost", "127.0.0.1", "::1", *addresses, *reach.hostnames, *machine})
+    return LOCAL_NAMES | addresses | {*reach.hostnames} | machine

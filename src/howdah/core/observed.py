@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 from howdah.core.instance import Hop
 from howdah.core.layout import Layout
@@ -182,6 +182,10 @@ class Looks:
     wire: Callable[[], Mapping[Hop, Wire]] = dict
 
 
+Part = Literal["disk", "server", "inside", "pooler", "wire"]
+PARTS: Final[frozenset[Part]] = frozenset({"disk", "server", "inside", "pooler", "wire"})
+
+
 class Observed:
     """One moment of one instance; every part is looked at once, when first asked for."""
 
@@ -189,6 +193,11 @@ class Observed:
         self.facts = facts
         self.layout = layout
         self._looks = looks
+
+    def keeping(self, earlier: Observed, parts: frozenset[Part]) -> Observed:
+        """Return this moment with what an earlier one, of the same pass, saw of these parts; what it did not look at is looked at now."""
+        self.__dict__.update({part: seen for part in parts if (seen := earlier.__dict__.get(part)) is not None})
+        return self
 
     @cached_property
     def disk(self) -> Disk:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from howdah.core.instance import Database, Hop, Instance, User
-from howdah.core.observed import Facts, Observed
+from howdah.core.observed import PARTS, Facts, Observed, Part
 from howdah.errors import Failed
 from howdah.phrase import Phrase, say
 
@@ -68,6 +68,8 @@ class Step:
     """One act toward the wanted instance, and why it is due."""
 
     what: ClassVar[Phrase] = say("act")
+    touches: ClassVar[frozenset[Part]] = PARTS
+    """What it can change; only that is looked at anew before the next step."""
     want: Instance
     why: Phrase
 
@@ -80,6 +82,7 @@ class TakeData(Step):
     """Make the data directory: claim a spare, or initialise one."""
 
     what = say("make the data directory")
+    touches = frozenset({"disk"})
 
     def apply(self, host: Host) -> None:
         host.take_data(self.want)
@@ -99,6 +102,7 @@ class IssueCertificate(Step):
     """Issue a certificate for one hop."""
 
     what = say("issue a certificate")
+    touches = frozenset({"disk"})
 
     hop: Hop
 
@@ -111,6 +115,7 @@ class WriteServerFiles(Step):
     """Check PostgreSQL's files with PostgreSQL itself, then put them in place."""
 
     what = say("check and write PostgreSQL's files")
+    touches = frozenset({"disk", "server"})  # pg_file_settings reads them
 
     files: tuple[WantedFile, ...]
 
@@ -180,6 +185,7 @@ class SetUser(Step):
     """Make a user's role, or give it its wanted password."""
 
     what = say("set a user")
+    touches = frozenset({"server"})
 
     user: User
 
@@ -204,6 +210,7 @@ class CreateDatabase(Step):
     """Create a database."""
 
     what = say("create a database")
+    touches = frozenset({"server", "inside"})
 
     database: Database
 
@@ -228,6 +235,7 @@ class SetAccess(Step):
     """Give the granted users every right in a database, and take it from those no longer granted."""
 
     what = say("set who has access")
+    touches = frozenset({"server", "inside"})
 
     database: str
 
@@ -240,6 +248,7 @@ class InstallLookup(Step):
     """Put the pooler's lookup function into databases."""
 
     what = say("install the pooler's lookup")
+    touches = frozenset({"server", "inside"})
 
     databases: tuple[str, ...]
 
@@ -264,6 +273,7 @@ class CreateExtension(Step):
     """Create a SQL extension in a database."""
 
     what = say("create an extension")
+    touches = frozenset({"inside"})
 
     database: str
     name: str
@@ -290,6 +300,7 @@ class StartPooler(Step):
     """Try the files beside, then start a generation of the pooler; new logins come to it."""
 
     what = say("try and start PgBouncer")
+    touches = frozenset({"disk", "pooler", "wire"})
 
     number: int
     files: tuple[WantedFile, ...]

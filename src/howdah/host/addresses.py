@@ -8,9 +8,10 @@ import ipaddress
 import os
 import re
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from howdah.host.keeper import listening
 
 WILDCARDS = {4: "0.0.0.0", 6: "::"}
 
@@ -87,31 +88,14 @@ def _named(reason: OSError, address: str, port: int) -> str:
     return _process_of(inode) if inode else "another process"
 
 
-def _listener(port: int) -> str | None:
+def _listener(port: int) -> int | None:
     return next((inode for _, number, inode in _listeners() if number == port), None)
 
 
-def _listeners() -> Iterator[tuple[str, int, str]]:
-    """Yield address, port and inode of every listening TCP socket (net/ipv4/tcp_ipv4.c, tcp4_seq_show; state 0A)."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text("ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            if fields[3] == "0A":
-                address, _, port = fields[1].partition(":")
-                yield _address(address), int(port, 16), fields[9]
-
-
-def _address(text: str) -> str:
-    """Return an address that the kernel printed in 32-bit words of its own byte order.
-
-    >>> _address("0100007F"), _address("00000000000000000000000001000000")
-    ('127.0.0.1', '::1')
-    """
-    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
-    return str(ipaddress.ip_address(b"".join(words)))
+def _listeners() -> Iterator[tuple[str, int, int]]:
+    """Yield address, port and inode of every listening TCP socket."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        yield from listening(family)
 
 
 def listened(pid: int) -> frozenset[tuple[str, int]]:
@@ -124,7 +108,7 @@ def listened(pid: int) -> frozenset[tuple[str, int]]:
     return frozenset((address, port) for address, port, inode in _listeners() if f"socket:[{inode}]" in inodes)
 
 
-def _process_of(inode: str) -> str:
+def _process_of(inode: int) -> str:
     """Name the process that has this socket, as far as we may look."""
     for directory in Path("/proc").glob("[0-9]*/fd"):
         try:

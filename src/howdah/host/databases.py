@@ -7,17 +7,15 @@ name of ours: CREATE DATABASE itself cannot be part of one. A database that othe
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from howdah.core.instance import CONTROL_ROLE, Database, Instance
 from howdah.core.steps import Refused
 from howdah.errors import Conflict, Unsupported
 from howdah.host import lookup, roles, sql
 from howdah.host.postgres import Seat
+from howdah.host.session import Session, SqlError
 from howdah.phrase import say
-
-if TYPE_CHECKING:
-    from howdah.host.sql import Connection
 
 PREPARED: Final = "howdah_spare"
 """A database that a spare brings along, closed and empty: to rename it takes 5 ms, CREATE DATABASE 40."""
@@ -41,19 +39,19 @@ def create_database(seat: Seat, want: Instance, database: Database) -> None:
     set_access(seat, want, database.name)
 
 
-def _made(session: Connection, name: str) -> bool | None:
+def _made(session: Session, name: str) -> bool | None:
     """Tell whether Howdah made the database; None when there is none of that name."""
     found = session.execute(
-        "SELECT EXISTS (SELECT FROM howdah_made.database m WHERE m.oid = d.oid) FROM pg_database d WHERE d.datname = %s", [name]
+        "SELECT EXISTS (SELECT FROM howdah_made.database m WHERE m.oid = d.oid) FROM pg_database d WHERE d.datname = $1", [name]
     ).fetchone()
     return bool(found[0]) if found is not None else None
 
 
-def _unnamed(session: Connection, database: Database) -> str:
+def _unnamed(session: Session, database: Database) -> str:
     """Return the name of a fresh database that nobody knows yet."""
-    for (left,) in session.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [_UNNAMED]).fetchall():
+    for (left,) in session.execute("SELECT datname FROM pg_database WHERE starts_with(datname, $1)", [_UNNAMED]).fetchall():
         sql.run(session, "DROP DATABASE IF EXISTS {} WITH (FORCE)", left)
-    if database.icu_locale is None and session.execute("SELECT FROM pg_database WHERE datname = %s", [PREPARED]).fetchone() is not None:
+    if database.icu_locale is None and session.execute("SELECT FROM pg_database WHERE datname = $1", [PREPARED]).fetchone() is not None:
         return PREPARED
     name = _UNNAMED + secrets.token_hex(4)
     if database.icu_locale is None:
@@ -63,32 +61,31 @@ def _unnamed(session: Connection, database: Database) -> str:
     return name
 
 
-def _create_icu(session: Connection, name: str, locale: str) -> None:
-    import psycopg
-
-    if session.info.server_version < 150000:
+def _create_icu(session: Session, name: str, locale: str) -> None:
+    if session.version < 150000:
         hint = say("leave --icu-locale out, or create the instance with --version 15 or later")
         raise Unsupported(
             "icu_locale", say("cannot create a database with ICU locale {locale}: that needs PostgreSQL 15", locale=locale), hint
         )
-    if session.info.server_version >= 160000:
+    if session.version >= 160000:
         session.execute("SET icu_validation_level = error")  # 16 made it a warning at most
     else:
         _check_icu(session, locale)
     try:
         sql.run(session, "CREATE DATABASE {} TEMPLATE template0 LOCALE_PROVIDER icu", name, clauses={"ICU_LOCALE": locale})
-    except psycopg.errors.InternalError as error:  # what ICU says has no SQLSTATE of its own in 16
-        said = error.diag.message_primary or ""
+    except SqlError as error:
+        if error.sqlstate != "XX000":  # what ICU says has no SQLSTATE of its own in 16
+            raise
         raise Refused(
-            "unknown_locale", say("cannot create a database with ICU locale {locale}: {words}", locale=locale, words=said)
+            "unknown_locale", say("cannot create a database with ICU locale {locale}: {words}", locale=locale, words=error.message)
         ) from error
 
 
-def _check_icu(session: Connection, locale: str) -> None:
+def _check_icu(session: Session, locale: str) -> None:
     # 15 takes any text for a locale, and sorts by the root collation then
     language = locale.replace("_", "-").partition("-")[0].lower()
     known = session.execute(
-        "SELECT FROM pg_collation WHERE collprovider = 'i' AND split_part(collname, '-', 1) = %s LIMIT 1", [language]
+        "SELECT FROM pg_collation WHERE collprovider = 'i' AND split_part(collname, '-', 1) = $1 LIMIT 1", [language]
     ).fetchone()
     if known is None:
         raise Refused(
@@ -96,12 +93,12 @@ def _check_icu(session: Connection, locale: str) -> None:
         )
 
 
-def _name(session: Connection, unnamed: str, name: str, owner: str) -> None:
+def _name(session: Session, unnamed: str, name: str, owner: str) -> None:
     with session.transaction():
         sql.run(session, "ALTER DATABASE {} RENAME TO {}", unnamed, name)
         sql.run(session, "ALTER DATABASE {} OWNER TO {}", name, owner)
         sql.run(session, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
-        session.execute("INSERT INTO howdah_made.database SELECT oid FROM pg_database WHERE datname = %s", [name])
+        session.execute("INSERT INTO howdah_made.database SELECT oid FROM pg_database WHERE datname = $1", [name])
 
 
 def drop_database(seat: Seat, name: str) -> None:
@@ -136,9 +133,9 @@ _OWNER: Final = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname =
 _MADE_ROLES: Final = "SELECT r.oid, r.rolname FROM pg_roles r JOIN howdah_made.role m ON m.oid = r.oid"
 _NAMED: Final = """
 SELECT FROM pg_shdepend d JOIN pg_database b ON b.datname = current_database()
-WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = %s
+WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = $1
 AND (d.dbid = b.oid OR d.classid = 'pg_database'::regclass AND d.objid = b.oid)
-OR EXISTS (SELECT FROM pg_default_acl WHERE defaclrole = %s) LIMIT 1
+OR EXISTS (SELECT FROM pg_default_acl WHERE defaclrole = $1) LIMIT 1
 """
 _KINDS: Final = ("SCHEMAS", "TABLES", "SEQUENCES", "ROUTINES")
 
@@ -158,7 +155,7 @@ def set_access(seat: Seat, want: Instance, database: str) -> None:
         owner = str((session.execute(_OWNER).fetchone() or ("",))[0])
         objects = [(kind, name, int(by)) for kind, name, by in session.execute(_OBJECTS)]
         for oid, name in made.items():
-            if name not in granted and name != owner and session.execute(_NAMED, [oid, oid]).fetchone() is not None:
+            if name not in granted and name != owner and session.execute(_NAMED, [oid]).fetchone() is not None:
                 _take(session, oid, name, objects, sorted({*granted, owner, *made.values()} - {CONTROL_ROLE}))
         _give(session, granted, owner, objects)
         # Last, for this is what is looked at: all or nothing, in one transaction with the rest
@@ -171,33 +168,33 @@ def _listed(objects: list[tuple[str, str, int]], but: int = 0) -> dict[str, str]
     return {kind: ", ".join(name for k, name, by in objects if k == kind and by != but) for kind in kinds}
 
 
-def _take(session: Connection, oid: int, name: str, objects: list[tuple[str, str, int]], makers: list[str]) -> None:
+def _take(session: Session, oid: int, name: str, objects: list[tuple[str, str, int]], makers: list[str]) -> None:
     role = sql.names([name])
     for kind, listed in _listed(objects, but=oid).items():
-        session.execute(f"REVOKE ALL ON {kind} {listed} FROM {role} CASCADE".encode())
+        session.execute(f"REVOKE ALL ON {kind} {listed} FROM {role} CASCADE")
     others = sql.names(maker for maker in makers if maker != name)
     for kind in _KINDS:
         if others:
-            session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {others} REVOKE ALL ON {kind} FROM {role}".encode())
-            session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE ALL ON {kind} FROM {others}".encode())
+            session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {others} REVOKE ALL ON {kind} FROM {role}")
+            session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE ALL ON {kind} FROM {others}")
 
 
-def _give(session: Connection, granted: list[str], owner: str, objects: list[tuple[str, str, int]]) -> None:
+def _give(session: Session, granted: list[str], owner: str, objects: list[tuple[str, str, int]]) -> None:
     # The control role's own later objects are not shared: among them are Howdah's
     sharing = sql.names(sorted({*granted, owner} - {CONTROL_ROLE}))
     if not sharing:
         return
     for kind, listed in _listed(objects).items():
-        session.execute(f"GRANT ALL ON {kind} {listed} TO {sharing}".encode())
+        session.execute(f"GRANT ALL ON {kind} {listed} TO {sharing}")
     for kind in _KINDS:
-        session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {sharing} GRANT ALL ON {kind} TO {sharing}".encode())
+        session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {sharing} GRANT ALL ON {kind} TO {sharing}")
 
 
-def _doors(session: Connection, database: str, granted: list[str], others: list[str], *, pooled: bool) -> None:
+def _doors(session: Session, database: str, granted: list[str], others: list[str], *, pooled: bool) -> None:
     name = sql.names([database])
-    session.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC{''.join(', ' + sql.names([other]) for other in others)}".encode())
+    session.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC{''.join(', ' + sql.names([other]) for other in others)}")
     if granted:
-        session.execute(f"GRANT ALL ON DATABASE {name} TO {sql.names(granted)}".encode())
+        session.execute(f"GRANT ALL ON DATABASE {name} TO {sql.names(granted)}")
     if pooled:
         lookup.admit(session, database)
 

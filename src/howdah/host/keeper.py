@@ -1,5 +1,5 @@
 # pathlib would cost the keeper 2 MB for as long as it lives:
-# ruff: noqa: PTH100, PTH101, PTH108, PTH120, PTH123
+# ruff: noqa: PTH100, PTH101, PTH110, PTH108, PTH120, PTH123
 """The keeper: it holds a pooler's TCP listening sockets and starts a dead PgBouncer again; it knows nothing else.
 
 One keeper serves one generation, one PgBouncer in one directory, as `keeper.json` there says. It runs as PgBouncer's own user with
@@ -24,10 +24,14 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, NoReturn
 
 SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h; Python's socket module has no name for it
 BPF_RET_K = 0x06
+TCP_LISTEN = 10  # tcp_states.h
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20  # linux/netlink.h, linux/sock_diag.h
+NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 0x01, 0x300, 2, 3
 YOUNG_SECONDS = 1.0
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 5.0
@@ -78,18 +82,54 @@ def mark(lock: int, word: str) -> None:
     os.ftruncate(lock, len(word) + 1)
 
 
+def listening(family: int) -> list[tuple[str, int, int]]:
+    """Return address, port and inode of every TCP socket of a family that listens."""
+    try:
+        return list(asked(family))
+    except OSError:  # no such question in this container: the table says it too, in 6 ms for an empty one, and more for each connection
+        return list(read(family))
+
+
+def asked(family: int) -> Iterator[tuple[str, int, int]]:
+    """Ask the kernel for listeners only (linux/inet_diag.h, sock_diag(7)): 0.3 ms, however many connections there are."""
+    question = struct.pack("=BBHI", family, socket.IPPROTO_TCP, 0, 1 << TCP_LISTEN) + bytes(48)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(1.0)
+        kernel.send(struct.pack("=IHHII", 16 + len(question), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + question)
+        while True:
+            told, at = kernel.recv(65536), 0
+            while at < len(told):
+                length, kind = struct.unpack_from("=IH", told, at)
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", told, at + 16)[0], "sock_diag")
+                # struct inet_diag_msg after the header's 16 bytes: family, state, timer, retrans, source port at 4, source address at 8
+                source = told[at + 24 : at + (28 if family == socket.AF_INET else 40)]
+                (port,), (inode,) = struct.unpack_from("!H", told, at + 20), struct.unpack_from("=I", told, at + 84)
+                yield socket.inet_ntop(family, source), port, inode
+                at += (length + 3) & ~3
+
+
+def read(family: int) -> Iterator[tuple[str, int, int]]:
+    """Read the same from the table in /proc (net/ipv4/tcp_ipv4.c, tcp4_seq_show)."""
+    path = "/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp"
+    if not os.path.exists(path):
+        return  # a kernel without IPv6
+    with open(path, encoding="ascii") as table:
+        for line in table:
+            if " 0A " in line:  # TCP_LISTEN
+                _, local, *_, inode = line.split(None, 10)[:10]
+                address, _, port = local.partition(":")
+                # The kernel prints each 32-bit word of an address as a number in its own byte order.
+                words = [int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8)]
+                yield socket.inet_ntop(family, b"".join(words)), int(port, 16), int(inode)
+
+
 def listeners(family: int, address: str, port: int) -> int:
     """Count the sockets that listen on exactly this address and port: the size of the SO_REUSEPORT group before we join it."""
-    packed = socket.inet_pton(family, address)
-    # The kernel prints each 32-bit word of an address as a number in its own byte order.
-    words = (int.from_bytes(packed[i : i + 4], sys.byteorder) for i in range(0, len(packed), 4))
-    wanted = "".join(f"{word:08X}" for word in words) + f":{port:04X}"
-    count = 0
-    with open("/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp", encoding="ascii") as table:
-        for line in table:
-            fields = line.split(None, 4)
-            count += fields[1] == wanted and fields[3] == "0A"  # TCP_LISTEN
-    return count
+    wanted = socket.inet_ntop(family, socket.inet_pton(family, address))
+    return sum(found[:2] == (wanted, port) for found in listening(family))
 
 
 def listen(address: str, port: int, backlog: int) -> tuple[socket.socket, int]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from howdah.certificate import LONGEST_DAYS
-from howdah.core.endpoint import certificate_names
+from howdah.core.endpoint import LOCAL_NAMES, certificate_names
 from howdah.core.instance import HOPS, Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.machine import LogSource, Quick
@@ -215,9 +215,12 @@ class LocalHost:
     def take_data(self, want: Instance) -> None:
         """Claim a spare, or initialise a data directory."""
         seat = self.seat(want)
-        files.make_parents(seat.layout.root)
+        files.make_parents(seat.layout.root.parent)
         if not spares.claim(self.home, want.version, seat):
+            files.make_parents(seat.layout.root)
             postgres.initialise(seat)
+        elif want.pooler is None:
+            files.remove(seat.layout.pool)
 
     def issue(self, want: Instance, hop: Hop) -> None:
         """Issue a certificate for a hop."""
@@ -225,8 +228,7 @@ class LocalHost:
         if hop == "pooled":
             files.make_directory(layout.pool, 0o700, self._pooler_account)
         account = self._server_account if hop == "direct" else self._pooler_account
-        days = _RENEWED_LEAF_DAYS if facts.renews else _LEAF_DAYS
-        pki.issue(self.home, layout.tls(hop), hop, sorted(certificate_names(want, hop, facts)), days, account)
+        pki.issue(self.home, layout.tls(hop), hop, sorted(certificate_names(want, hop, facts)), self._leaf_days(), account)
 
     def write_server_files(self, want: Instance, wanted: Sequence[WantedFile]) -> None:
         """Let PostgreSQL judge its files, then put them in place; postgresql.conf, which carries the digest, last."""
@@ -333,10 +335,13 @@ class LocalHost:
     # ------------------------------------------------------------------------------------------ the pooler
 
     def start_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
-        """Try the files, start a generation."""
+        """Try the files, start a generation; the first, beside which none serves that could suffer, is its own trial."""
         seat = self._pool_seat(want)
-        pooler.attempt(seat, wanted, self._probe(want))
-        pooler.start(seat, want, number, wanted)
+        if pooler.present(seat.layout):
+            pooler.attempt(seat, wanted, self._probe(want))
+            pooler.start(seat, want, number, wanted)
+        else:
+            pooler.start_first(seat, want, number, wanted, self._probe(want))
 
     def change_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
         """Try the files, put them in place, reload, prove."""
@@ -417,7 +422,17 @@ class LocalHost:
         bindir = postgres.majors().get(major)
         if bindir is not None:
             os.nice(10)  # it is for later: whoever works now comes first
-            spares.make_spare(self.home, major, bindir, self._server_account, self._pooler_gid)
+            spares.make_spare(self.home, major, bindir, self._server_account, self._pooler_gid, self._certify)
+
+    def _certify(self, root: Path) -> None:
+        """Put the certificates into a spare that the default addresses need: to issue them later takes 100 ms."""
+        names, days = sorted(LOCAL_NAMES), self._leaf_days()
+        files.make_directory(root / "pool", 0o700, self._pooler_account)
+        pki.issue(self.home, root / "pg" / "tls", "direct", names, days, self._server_account)
+        pki.issue(self.home, root / "pool" / "tls", "pooled", names, days, self._pooler_account)
+
+    def _leaf_days(self) -> float:
+        return _RENEWED_LEAF_DAYS if self.facts().renews else _LEAF_DAYS
 
     def empty_trash(self) -> None:
         """Let a detached process empty the trash."""

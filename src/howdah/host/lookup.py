@@ -8,15 +8,13 @@ a client fail exactly as with a wrong password.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from howdah.core.instance import CONTROL_ROLE, LOOKUP_ROLE
 from howdah.host import sql
 from howdah.host.postgres import Seat
+from howdah.host.session import Session
 from howdah.phrase import say
-
-if TYPE_CHECKING:
-    from howdah.host.sql import Connection
 
 BODY: Final = """
 SELECT rolname::pg_catalog.text,
@@ -105,11 +103,11 @@ def install(seat: Seat, databases: Iterable[str]) -> None:
             session.transaction(),
         ):
             for statement in STATEMENTS:
-                session.execute(statement.encode())
+                session.execute(statement)
             admit(session, database)
 
 
-def admit(session: Connection, database: str) -> None:
+def admit(session: Session, database: str) -> None:
     """Let the lookup role connect to a database, also where PUBLIC may not."""
     sql.run(session, "GRANT CONNECT ON DATABASE {} TO howdah_lookup", database)
 
@@ -121,7 +119,7 @@ def remove(seat: Seat, databases: Iterable[str]) -> None:
             take_away(session, database)
 
 
-def take_away(session: Connection, database: str) -> None:
+def take_away(session: Session, database: str) -> None:
     """Remove what Howdah put into the database of this session; a schema with anything else in it stays, without rights to it."""
     with session.transaction():
         session.execute("DROP FUNCTION IF EXISTS howdah.user_lookup(pg_catalog.text)")

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import pwd
-import re
 import stat
 import time
 from collections.abc import Mapping, Sequence
@@ -156,10 +155,7 @@ def prepare(seat: PoolSeat) -> None:
 
 def attempt(seat: PoolSeat, wanted: Sequence[WantedFile], probe: trial.Probe) -> None:
     """Try files beside the live ones; raise Refused with the reason when PgBouncer or the probe is not content."""
-    prepare(seat)
-    for file in wanted:
-        if file.name != "pgbouncer.ini":
-            files.put(seat.layout.pool / file.name, file.text, file.mode, seat.account)
+    _put_companions(seat, wanted)
     verdict = trial.try_files(
         seat.binary,
         seat.layout.trial,
@@ -171,6 +167,14 @@ def attempt(seat: PoolSeat, wanted: Sequence[WantedFile], probe: trial.Probe) ->
     )
     if verdict.reason is not None:
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=verdict.reason))
+
+
+def _put_companions(seat: PoolSeat, wanted: Sequence[WantedFile]) -> None:
+    """Put what pgbouncer.ini names in place, each under a name of its own content: nothing that serves reads it yet."""
+    prepare(seat)
+    for file in wanted:
+        if file.name != "pgbouncer.ini":
+            files.put(seat.layout.pool / file.name, file.text, file.mode, seat.account)
 
 
 def _ini(wanted: Sequence[WantedFile]) -> str:
@@ -194,6 +198,24 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
     pgbouncer.take_over(directory)
     for each in older[-1:]:
         _let_leave(seat.layout.generation(each))
+
+
+def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile], probe: trial.Probe) -> None:
+    """Start a generation where there is none and prove it as a trial would; one that fails is ended, and Refused tells the reason."""
+    directory = seat.layout.generation(number)
+    _put_companions(seat, wanted)
+    try:
+        start(seat, want, number, wanted)
+        # Its own words first, before ours on the wire make it say more
+        fault = trial.complaint(process.tail(directory / "log", 50))
+        fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
+        fault = fault or probe(dial(want.pooled.listen[0]), seat.port)
+    except Failed as failed:
+        fault = failed.message
+    if fault is not None:
+        retire(seat, number, drain_seconds=0)
+        attempt(seat, wanted, probe)  # it hears what PgBouncer says before it opens its log
+        raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
 
 
 def _check_port(seat: PoolSeat, want: Instance) -> None:
@@ -285,7 +307,7 @@ def dial(address: str) -> str:
 
 def _words(directory: Path) -> str:
     lines = process.tail(directory / "log", 50)
-    told = [line for line in lines if re.search(" (ERROR|FATAL|WARNING) (?!.*a database is required)", line)]
+    told = [line for line in lines if trial.complaint([line]) is not None]
     return (told or lines or ["none"])[-1]
 
 

@@ -19,9 +19,9 @@ from howdah.secret import Secret
 
 _BACKENDS: Final = """
 SELECT a.pid, host(a.client_addr), coalesce(s.version, ''), coalesce(s.cipher, '')
-FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid) WHERE a.usename = %s AND a.backend_type = 'client backend'
+FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid) WHERE a.usename = $1 AND a.backend_type = 'client backend'
 """
-_END_PROBE: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
+_END_PROBE: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1"
 _RULES: Final = """
 SELECT line_number, type, coalesce(array_to_string(database, ','), ''), coalesce(array_to_string(user_name, ','), ''),
     concat_ws('/', address, netmask), auth_method FROM pg_hba_file_rules WHERE error IS NULL ORDER BY line_number
@@ -47,19 +47,19 @@ class LocalSeat:
     def expire_probe(self) -> None:
         """Put its VALID UNTIL into the past."""
         with sql.control(self.host.seat(self.want), say("let the probe role expire")) as session:
-            session.execute(f"ALTER ROLE {PROBE_ROLE} VALID UNTIL '2000-01-01'".encode())
+            session.execute(f"ALTER ROLE {PROBE_ROLE} VALID UNTIL '2000-01-01'")
 
     def close_probe(self) -> None:
         """Take login, password and sessions from it, also those that the pooler keeps: the next proof shall not meet an old one."""
         seat = self.host.seat(self.want)
         roles.close_probe(seat)
         with sql.control(seat, say("end the probe's sessions")) as session:
-            session.execute(_END_PROBE.encode(), [PROBE_ROLE])
+            session.execute(_END_PROBE, [PROBE_ROLE])
 
     def backends(self) -> Sequence[Backend]:
         """Return its sessions as PostgreSQL sees them."""
         with sql.control(self.host.seat(self.want), say("look at sessions")) as session:
-            return [Backend(*row) for row in session.execute(_BACKENDS.encode(), [PROBE_ROLE])]
+            return [Backend(*row) for row in session.execute(_BACKENDS, [PROBE_ROLE])]
 
     def pool_sessions(self) -> Sequence[PoolSession]:
         """Return its sessions as the pooler sees them."""
@@ -81,12 +81,12 @@ class LocalSeat:
     def rules(self) -> Sequence[Rule]:
         """Return the lines of pg_hba.conf."""
         with sql.control(self.host.seat(self.want), say("read the rules of admission")) as session:
-            return [Rule(*row) for row in session.execute(_RULES.encode())]
+            return [Rule(*row) for row in session.execute(_RULES)]
 
     def weak_secrets(self) -> Sequence[str]:
         """Return the roles whose password is no SCRAM verifier."""
         with sql.control(self.host.seat(self.want), say("look at stored passwords")) as session:
-            return [row[0] for row in session.execute(_WEAK.encode())]
+            return [row[0] for row in session.execute(_WEAK)]
 
     def kept(self) -> Sequence[Kept]:
         """Return what is to be kept from others."""

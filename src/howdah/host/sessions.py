@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
-from howdah.host import sql
+from howdah import wire
+from howdah.host import protocol, scram, sql
 from howdah.host.postgres import Seat
+from howdah.host.protocol import Stream
 from howdah.phrase import Phrase, say
 from howdah.secret import Secret
 
@@ -18,30 +21,34 @@ WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL AND NOT s.
 def end_plaintext(seat: Seat) -> None:
     """End every session that came over TCP without TLS, and return when they have ended."""
     with sql.control(seat, say("end sessions in plaintext")) as session:
-        waits = session.info.server_version >= 140000  # until then pg_terminate_backend only sends the signal
-        session.execute((_END_PLAINTEXT if waits else _END_PLAINTEXT.replace(", 5000", "")).encode())
+        waits = session.version >= 140000  # until then pg_terminate_backend only sends the signal
+        session.execute(_END_PLAINTEXT if waits else _END_PLAINTEXT.replace(", 5000", ""))
 
 
-def try_login(address: str, port: int, role: str, password: Secret, *, tls: bool, seconds: int = 3) -> Phrase | None:
-    """Log in at a port and ask for one row; return why that failed, or None."""
-    import psycopg
-
+def try_login(address: str, port: int, role: str, password: Secret, *, tls: bool, seconds: float = 3) -> Phrase | None:
+    """Log in at a port, as any client would, and ask for one row; return why that failed, or None."""
+    deadline = time.monotonic() + seconds
     try:
-        with psycopg.connect(
-            host=address,
-            port=port,
-            user=role,
-            password=password.reveal(),
-            dbname="postgres",
-            sslmode="require" if tls else "disable",
-            gssencmode="disable",
-            passfile="/nonexistent",
-            sslrootcert="",
-            connect_timeout=seconds,
-            autocommit=True,
-            prepare_threshold=None,
-        ) as session:
-            session.execute("SELECT 1")
-    except psycopg.Error as error:
-        return say("a login failed: {words}", words=str(error).strip().replace("\n", "; "))
-    return None
+        with wire.connected(address, port, tls=tls, seconds=seconds) as connection:
+            stream = Stream(connection)
+            stream.send(protocol.startup([("user", role), ("database", "postgres")]), deadline)
+            scram.log_in(stream, password, deadline)
+            return _one_row(stream, deadline)
+    except (OSError, EOFError, scram.Failure) as error:
+        return say("a login failed: {words}", words=error)
+
+
+def _one_row(stream: Stream, deadline: float) -> Phrase | None:
+    """Ask for a row when the server is ready; return why none came."""
+    rows = 0
+    asked = False
+    while True:
+        kind, body = stream.receive(deadline)
+        if kind == b"E":
+            return say("a login failed: {words}", words=protocol.complaint(body).get("M", ""))
+        rows += kind == b"D"
+        if kind == b"Z" and asked:
+            return None if rows == 1 else say("a login failed: {words}", words="no row came")
+        if kind == b"Z":
+            stream.send(protocol.message(b"Q", protocol.text("SELECT 1")), deadline)
+            asked = True

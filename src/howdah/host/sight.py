@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Instance
 from howdah.core.observed import DatabaseSeen, Inside, Role, Server, Session
 from howdah.host import lookup, postgres, sql
 from howdah.host.postgres import Seat
+from howdah.host.session import Session as Asked
+from howdah.host.session import SqlError
 from howdah.phrase import say
-
-if TYPE_CHECKING:
-    from howdah.host.sql import Connection
 
 # First the settings as any session has them; only then our own search_path and time limit, which would show among them.
 _SETTINGS: Final = """
 SELECT name, setting, source, pending_restart, context FROM pg_catalog.pg_settings;
 SET search_path = pg_catalog, pg_temp;
 SET statement_timeout = '10s';
+SET client_encoding = 'UTF8';
 """
 
 # A service role has no password, no attribute, and no membership either way: whoever may SET ROLE to the lookup role reads every
@@ -71,8 +71,6 @@ _MADE: Final = "SELECT oid, mark FROM howdah_made.role UNION ALL SELECT oid, 'ma
 
 def look(seat: Seat, want: Instance) -> Server:
     """Return all that the server tells of itself on a fresh connection; about 15 ms. One that does not answer is unreachable."""
-    import psycopg
-
     seen = postgres.state(seat)
     if seen.state != "ready":
         return seen
@@ -80,7 +78,7 @@ def look(seat: Seat, want: Instance) -> Server:
         # No options of ours: the settings shall be those that anyone's new session gets.
         with sql.connect(seat, options={}) as session:
             return _look(session, seen, want)
-    except psycopg.OperationalError as error:
+    except SqlError as error:
         again = postgres.state(seat)
         if _PASSES.search(str(error)) is not None:
             return Server("starting", again.pid, again.identity) if again.pid else again
@@ -89,7 +87,7 @@ def look(seat: Seat, want: Instance) -> Server:
         return Server("unreachable", again.pid, again.identity) if again.state == "ready" else again
 
 
-def _look(session: Connection, seen: Server, want: Instance) -> Server:
+def _look(session: Asked, seen: Server, want: Instance) -> Server:
     settings, found, ident = _ask(session)
     marks: dict[int, str] = dict(session.execute(_MADE).fetchall()) if found["made"] else {}
     roles = {row[1]: _role(row, marks) for row in found["roles"]}
@@ -124,33 +122,27 @@ def _look(session: Connection, seen: Server, want: Instance) -> Server:
     )
 
 
-def _ask(session: Connection) -> tuple[list[Any], Any, list[Any]]:
+def _ask(session: Asked) -> tuple[list[Any], Any, list[Any]]:
     """Ask everything in one message: each round trip wakes two processes, and on a busy machine each waits for its turn."""
-    import psycopg
-
-    statements = [_SETTINGS, _LOOK, *([";", _IDENT] if session.info.server_version >= 150000 else [])]
+    statements = [_SETTINGS, _LOOK, *([";", _IDENT] if session.version >= 150000 else [])]
     try:
         return _answers(session, statements)
-    except psycopg.ProgrammingError as error:
+    except SqlError as error:
+        if not error.sqlstate.startswith("42"):
+            raise
         # One value is not judged but raises where it is read (check_default_text_search_config), and with it the whole view.
         statements[1] = _LOOK.replace("FROM pg_file_settings", "FROM pg_file_settings WHERE false")
         settings, found, ident = _answers(session, statements)
-        return settings, {**found, "file": [[None, None, error.diag.message_primary, 0]]}, ident
+        return settings, {**found, "file": [[None, None, error.message, 0]]}, ident
 
 
-def _answers(session: Connection, statements: list[str]) -> tuple[list[Any], Any, list[Any]]:
-    cursor = session.execute("".join(statements).encode())
-    answers = []
-    while True:
-        if cursor.description is not None:  # SET answers nothing
-            answers.append(cursor.fetchall())
-        if not cursor.nextset():
-            break
+def _answers(session: Asked, statements: list[str]) -> tuple[list[Any], Any, list[Any]]:
+    answers = [answer.rows for answer in session.ask("".join(statements)) if answer.returns]  # SET answers nothing
     return answers[0], answers[1][0][0], answers[2] if len(answers) > 2 else []
 
 
-def _one(session: Connection, query: str) -> Any:
-    row = session.execute(query.encode()).fetchone()
+def _one(session: Asked, query: str) -> Any:
+    row = session.execute(query).fetchone()
     assert row is not None
     return row[0]
 
@@ -222,19 +214,17 @@ def inside(seat: Seat) -> Mapping[str, Inside]:
     return {**seen, **{name: each for name, each in found.items() if each is not None}}
 
 
-def connectable(session: Connection) -> list[str]:
+def connectable(session: Asked) -> list[str]:
     """Return the databases that admit connections."""
     return [row[0] for row in session.execute(_CONNECTABLE)]
 
 
 def _enter(seat: Seat, database: str) -> Inside | None:
     """Look into one database; None when it was dropped or closed in the meantime."""
-    import psycopg
-
     try:
         with sql.connect(seat, database) as session:
             return _inside(session)
-    except psycopg.OperationalError as error:
+    except SqlError as error:
         now = _reachable(seat, database)
         if not now:
             return None
@@ -246,6 +236,6 @@ def _reachable(seat: Seat, database: str) -> bool:
         return database in connectable(session)
 
 
-def _inside(session: Connection) -> Inside:
+def _inside(session: Asked) -> Inside:
     found = _one(session, _INSIDE)
     return Inside(frozenset(found["extensions"] or ()), found["schema"], lookup.right(found["lookup"]), bool(found["connect"]))

@@ -1,8 +1,9 @@
 """Keep data directories ready, so that making an instance costs a rename and a start, not an initdb.
 
-A spare is a whole `pg` directory below HOME/spares/MAJOR: initialised by its own initdb (so each has its own system identifier), with
-Howdah's roles, notes, lookup function and one empty database in it, cleanly shut down and on disk. It is taken by a rename, so no two
-takers get the same. Its stamp says in which shape it was made; one of another shape is thrown away, never repaired.
+A spare is a whole instance directory below HOME/spares/MAJOR: a data directory initialised by its own initdb (so each has its own
+system identifier), with Howdah's roles, notes, lookup function and one empty database in it, cleanly shut down and on disk; and a
+certificate for each hop. It is taken by a rename, so no two takers get the same. Its stamp says in which shape it was made; one of
+another shape is thrown away, never repaired.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,7 @@ _LAST: Final = (f"CREATE DATABASE {PREPARED}", f"REVOKE ALL ON DATABASE {PREPARE
 
 def stamp() -> str:
     """Return the name of the shape in which this Howdah makes spares."""
-    return hashlib.sha256("\0".join(("1", *_IN_POSTGRES, *_IN_TEMPLATE1, *_LAST)).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(("2", *_IN_POSTGRES, *_IN_TEMPLATE1, *_LAST)).encode()).hexdigest()[:12]
 
 
 def place(home: Path, major: int) -> Path:
@@ -71,17 +72,17 @@ def _shape(spare: Path) -> str:
 
 
 def claim(home: Path, major: int, seat: Seat) -> bool:
-    """Make a spare the instance's pg directory, whose parent must be there; False when there is none. Those of another shape go."""
-    target = seat.layout.pg
-    postgres.refuse_remains(target)
+    """Make a spare the instance's directory, whose parent must be there; False when there is none. Those of another shape go."""
+    target = seat.layout.root
+    postgres.refuse_remains(seat.layout.pg)
     for spare in _ready(home, major):
-        if _shape(spare) != stamp() or not postgres.data_ready(spare / "data"):
+        if _shape(spare) != stamp() or not postgres.data_ready(spare / "pg" / "data"):
             _discard(spare)
             continue
         try:
             # The pooler's user may have been made since
-            postgres.fit(spare, seat.account, seat.pooler_gid)
-            spare.rename(target)
+            postgres.fit(spare / "pg", seat.account, seat.pooler_gid)
+            spare.rename(target)  # also onto an empty directory
         except (FileNotFoundError, Failed):
             if spare.exists():
                 raise
@@ -102,8 +103,10 @@ def _discard(spare: Path) -> None:
     files.remove(aside)
 
 
-def make_spare(home: Path, major: int, bindir: Path, account: Account | None, pooler_gid: int | None) -> bool:
-    """Make one spare and return True; False when another maker is at it, or none is wanted."""
+def make_spare(
+    home: Path, major: int, bindir: Path, account: Account | None, pooler_gid: int | None, certify: Callable[[Path], None]
+) -> bool:
+    """Make one spare and return True; False when another maker is at it, or none is wanted. `certify` puts certificates into it."""
     files.make_parents(place(home, major))
     with _alone(place(home, major)) as alone:
         if not alone:
@@ -114,7 +117,7 @@ def make_spare(home: Path, major: int, bindir: Path, account: Account | None, po
                 _discard(spare)
         if not wanting(home, major):
             return False
-        _make(place(home, major), bindir, account, pooler_gid)
+        _make(place(home, major), bindir, account, pooler_gid, certify)
     return True
 
 
@@ -140,12 +143,14 @@ def _clear_leftovers(where: Path) -> None:
             files.remove(path)
 
 
-def _make(where: Path, bindir: Path, account: Account | None, pooler_gid: int | None) -> None:
+def _make(where: Path, bindir: Path, account: Account | None, pooler_gid: int | None, certify: Callable[[Path], None]) -> None:
     new = where / (_NEW + secrets.token_hex(4))
     try:
-        postgres.build(new, bindir, account, pooler_gid)
-        _furnish(new, bindir, account)
-        files.put(new / _STAMP, stamp(), 0o600, account)
+        files.make_directory(new, 0o711)
+        postgres.build(new / "pg", bindir, account, pooler_gid)
+        _furnish(new / "pg", bindir, account)
+        certify(new)
+        files.put(new / _STAMP, stamp(), 0o600)
         postgres.sync(new)
         new.rename(where / secrets.token_hex(4))
     finally:

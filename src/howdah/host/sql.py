@@ -1,27 +1,25 @@
 """Speak SQL with a server over its unix socket, and say what its errors mean.
 
-We come as the control role by peer mapping, so no password exists for it. Nothing from outside decides how: libpq's environment,
-password files and service files are ignored, and settings that an owner has put on his database do not reach our sessions.
+We come as the control role by peer mapping, so no password exists for it. Nothing from outside decides how: settings that an owner has
+put on his database do not reach our sessions, and no library reads the environment.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Final
 
 from howdah.core.instance import CONTROL_ROLE
 from howdah.core.steps import Refused
 from howdah.errors import Failed, Refusal, Unavailable
+from howdah.host import protocol
 from howdah.host.postgres import Seat
+from howdah.host.session import Session, SqlError, opened
 from howdah.phrase import Phrase, say
 
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+_ANSWER_SECONDS: Final = 75.0  # beyond our statement_timeout: only a server that stands still takes longer
 
 # What a session of ours is immune against: ALTER DATABASE … SET by an owner (search_path, role, read only), and a log that would
 # keep a verifier. A setting of a library that is not loaded is a placeholder that nobody reads.
@@ -36,6 +34,7 @@ _OPTIONS = {
     "statement_timeout": "60s",
     "lc_messages": "C",
     "client_min_messages": "warning",
+    "client_encoding": "UTF8",
     "log_statement": "none",
     "log_min_error_statement": "panic",
     "log_min_duration_statement": "-1",
@@ -46,26 +45,15 @@ _OPTIONS = {
 }
 
 
-def connect(seat: Seat, database: str = "postgres", *, options: Mapping[str, str] | None = None, seconds: int = 5) -> Connection:
-    """Open a session as the control role, in autocommit; it raises psycopg's own errors."""
-    import psycopg
-
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]  # libpq reads PGTZ, PGREQUIREAUTH, PGSERVICE … for whatever is not said in the call
+def connect(
+    seat: Seat, database: str = "postgres", *, options: Mapping[str, str] | None = None, seconds: float = 5
+) -> contextlib.AbstractContextManager[Session]:
+    """Open a session as the control role, in autocommit; it raises SqlError."""
     chosen = _OPTIONS if options is None else options
-    return psycopg.connect(
-        host=str(seat.layout.socket_dir),
-        port=seat.port,
-        user=CONTROL_ROLE,
-        dbname=database,
-        options=" ".join(f"-c {name}={_escaped(value)}" for name, value in chosen.items()),
-        application_name="howdah",
-        passfile="/nonexistent",
-        sslmode="disable",
-        gssencmode="disable",
-        connect_timeout=seconds,
-        autocommit=True,
-    )
+    words = {"user": CONTROL_ROLE, "database": database, "application_name": "howdah"}
+    if chosen:
+        words["options"] = " ".join(f"-c {name}={_escaped(value)}" for name, value in chosen.items())
+    return opened(protocol.socket_path(seat.layout.socket_dir, seat.port), words, seconds=seconds, answer_seconds=_ANSWER_SECONDS)
 
 
 def _escaped(value: str) -> str:
@@ -73,14 +61,12 @@ def _escaped(value: str) -> str:
 
 
 @contextlib.contextmanager
-def control(seat: Seat, doing: Phrase, database: str = "postgres") -> Iterator[Connection]:
-    """Hold a session of the control role while `doing` something; psycopg's errors leave as refusals that name it."""
-    import psycopg
-
+def control(seat: Seat, doing: Phrase, database: str = "postgres") -> Iterator[Session]:
+    """Hold a session of the control role while `doing` something; PostgreSQL's errors leave as refusals that name it."""
     try:
         with connect(seat, database) as session:
             yield session
-    except psycopg.Error as error:
+    except SqlError as error:
         raise refusal(error, doing) from error
 
 
@@ -89,26 +75,21 @@ def control(seat: Seat, doing: Phrase, database: str = "postgres") -> Iterator[C
 _ASKED = ("0A", "22", "23", "2B", "2F", "42", "55000", "F0", "58P01")
 
 
-def refusal(error: psycopg.Error, doing: Phrase) -> Refusal:
+def refusal(error: SqlError, doing: Phrase) -> Refusal:
     """Return what a PostgreSQL error means: Refused when it rejects what was wanted, else Unavailable or Failed."""
-    state = error.sqlstate or ""
-    said = error.diag.message_primary or str(error).strip().replace("\n", "; ")
-    words = "; ".join(part for part in (said, error.diag.message_detail, error.diag.message_hint) if part)
+    words = "; ".join(part for part in (error.message, error.detail, error.hint) if part)
     message = say("cannot {doing}: {words}", doing=doing, words=words)
-    if state.startswith(_ASKED):
+    if error.sqlstate.startswith(_ASKED):
         return Refused("refused_by_postgres", message)
-    if not state or state.startswith(("08", "57P")):
+    if not error.sqlstate or error.sqlstate.startswith(("08", "57P")):
         return Unavailable("postgres_unreachable", message)
     return Failed("postgres_failed", message)
 
 
-def run(session: Connection, template: str, *names: str, clauses: Mapping[str, str] | None = None) -> None:
+def run(session: Session, template: str, *quoted: str, clauses: Mapping[str, str] | None = None) -> None:
     """Run a statement: each `{}` is a name and is quoted; clauses such as {"PASSWORD": "…"} are appended, each with its literal."""
-    from psycopg import sql as text
-
-    statement = text.SQL(template).format(*(text.Identifier(name) for name in names))
-    appended = [text.SQL(keyword + " {}").format(text.Literal(value)) for keyword, value in (clauses or {}).items()]
-    session.execute(text.SQL(" ").join([statement, *appended]))
+    appended = [f"{keyword} {literal(value)}" for keyword, value in (clauses or {}).items()]
+    session.execute(" ".join([template.format(*(names([name]) for name in quoted)), *appended]))
 
 
 def names(quoted: Iterable[str]) -> str:
@@ -118,3 +99,13 @@ def names(quoted: Iterable[str]) -> str:
     '"a", "b""c"'
     """
     return ", ".join('"' + name.replace('"', '""') + '"' for name in quoted)
+
+
+def literal(value: str) -> str:
+    """Return a value as a string constant that means the same whatever standard_conforming_strings says.
+
+    >>> print(literal("it's") + literal("a\\\\b"))
+    'it''s' E'a\\\\b'
+    """
+    doubled = value.replace("'", "''")
+    return f"'{doubled}'" if "\\" not in value else f" E'{doubled.replace(chr(92), chr(92) * 2)}'"

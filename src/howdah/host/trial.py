@@ -11,23 +11,25 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from howdah.errors import Refusal
 from howdah.host import files, process
-from howdah.host.console import console, socket_path
+from howdah.host.console import console
 from howdah.host.installed import Binary
 from howdah.host.pgbouncer import differences, end_signal, show_config
 from howdah.host.process import Account
+from howdah.host.protocol import socket_path
 from howdah.phrase import Phrase, say
 
 # The shell hands over what it was given as standard input and output: exactly the descriptors 3 and 4, and its own pid, which
 # PgBouncer then has.
 HAND_OVER = 'exec 3<&0 4<&1 0</dev/null 1>/dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec "$@"'
 COMPLAINT = re.compile(r" (ERROR|FATAL|WARNING|CRIT) (.*)")
-HARMLESS = re.compile(r"sockets passed from service manager, cf_\w+ ignored")
+# being handed its sockets; our own question whether it is paused (pgbouncer.py, _paused)
+HARMLESS = re.compile(r"sockets passed from service manager, cf_\w+ ignored|a database is required")
 
 LOOPBACK = "127.0.0.1"
 
@@ -71,7 +73,7 @@ def try_files(
         with _running(program, path, account) as port:
             reason = _judge(path, wanted, account, seconds)
             # Its own words are better than ours, also where it started in spite of them.
-            reason = _complaint(directory) or reason
+            reason = complaint(_log(directory)) or reason
             if reason is None and probe is not None:
                 reason = probe(LOOPBACK, port)
             return Verdict(reason, _log(directory))
@@ -116,9 +118,9 @@ def _judge(path: Path, wanted: Mapping[str, str], account: Account | None, secon
     return None
 
 
-def _complaint(directory: Path) -> Phrase | None:
-    """Return the first thing that the log complains about and that being handed its sockets does not explain."""
-    found = (COMPLAINT.search(line) for line in _log(directory))
+def complaint(log: Sequence[str]) -> Phrase | None:
+    """Return the first thing that PgBouncer's log complains about and that we are not the cause of."""
+    found = (COMPLAINT.search(line) for line in log)
     texts = [each[2] for each in found if each and not HARMLESS.search(each[2])]
     return say("PgBouncer says: {text}", text=texts[0]) if texts else None
 
