@@ -99,7 +99,7 @@ def once(home: Path, name: str) -> None:
 
     from howdah import compose
     from howdah.core.wishes import Creation
-    from howdah.service import Caller
+    from howdah.service.caller import Caller
 
     begun: list[float] = []
     service = compose.service(home)

@@ -5,21 +5,17 @@ Everything heavy is imported inside the function that needs it: a command that o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from howdah.engines.single import ENGINE
-from howdah.host.local import LocalHost
-from howdah.host.outside import detached
-from howdah.reconciler import Reconciler
-from howdah.service import Service
 from howdah.store.lease import holder_of, lease
 from howdah.store.sqlite import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from howdah.connect import Snippet, Target
     from howdah.core.aging import Older
     from howdah.core.boot import BootSeen
@@ -27,21 +23,39 @@ if TYPE_CHECKING:
     from howdah.core.instance import Instance
     from howdah.core.programs import Used
     from howdah.core.room import Room
+    from howdah.host.local import LocalHost
+    from howdah.service.reading import Reading
+    from howdah.service.verbs import Service
     from howdah.verify import Report
 
 TRASH_SECONDS = 600.0
 PATIENCE_SECONDS = 60.0
 
 
-def service(home: Path, *, trash_seconds: float = TRASH_SECONDS, make: bool = True) -> Service:
-    """Return the verbs over the state below `home`; without `make`, for looking only, a home that is not there stays so."""
-    store, host = open_store(home, make=make), local_host(home)
+def service(home: Path, *, trash_seconds: float = TRASH_SECONDS) -> Service:
+    """Return the verbs over the state below `home`."""
+    from howdah.engines.single import ENGINE
+    from howdah.reconciler import Reconciler
+    from howdah.service.verbs import Service
+
+    store, host = open_store(home, make=True), local_host(home)
     take: Callable[..., AbstractContextManager[None]] = partial(lease, home)
-    return Service(store, host, Reconciler(store, host, {ENGINE.name: ENGINE}), take, partial(holder_of, home), host.layout, trash_seconds)
+    return Service(store, host, partial(holder_of, home), Reconciler(store, host, {ENGINE.name: ENGINE}), take, trash_seconds)
+
+
+def reading(home: Path) -> Reading:
+    """Return the verbs that only look at the state below `home`; a home that is not there stays so."""
+    from howdah.host.watch import LocalWatch
+    from howdah.service.reading import Reading
+
+    return Reading(open_store(home, make=False), LocalWatch(home), partial(holder_of, home))
 
 
 def local_host(home: Path) -> LocalHost:
     """Return this machine, with its state below `home`."""
+    from howdah.host.local import LocalHost
+    from howdah.host.outside import detached
+
     return LocalHost(home, detached(home))
 
 
@@ -67,23 +81,26 @@ def doctor(home: Path) -> tuple[Finding, ...]:
 
 def older(home: Path, want: Instance) -> tuple[Older, ...]:
     """Tell which servers of an instance are older than their program on disk; nobody is logged in to."""
+    from howdah.core.layout import Layout
     from howdah.host import aging
 
-    return aging.older(local_host(home).layout(want.id), want)
+    return aging.older(Layout(home, want.id), want)
 
 
 def room(home: Path, want: Instance) -> Room:
     """Tell how much room an instance takes on disk, and how much is left there."""
+    from howdah.core.layout import Layout
     from howdah.host import room as rooms
 
-    return rooms.room(local_host(home).layout(want.id))
+    return rooms.room(Layout(home, want.id))
 
 
 def programs(home: Path, want: Instance) -> tuple[Used, ...]:
     """Tell which programs an instance runs on, or would, and with which OpenSSL; nobody is logged in to."""
+    from howdah.core.layout import Layout
     from howdah.host.programs import used
 
-    return used(local_host(home).layout(want.id), want)
+    return used(Layout(home, want.id), want)
 
 
 def make_spare(home: Path, major: int) -> None:
@@ -101,17 +118,19 @@ def snippet(client: str, target: Target) -> Snippet:
 def boot_seen(home: Path) -> BootSeen:
     """Tell whether, and how, the instances of a home are started at boot."""
     from howdah.host import systemd
+    from howdah.host.watch import LocalWatch
 
     place = systemd.here()
-    return systemd.seen(place, systemd.boot(home, place, local_host(home).facts().nofile))
+    return systemd.seen(place, systemd.boot(home, place, LocalWatch(home).facts().nofile))
 
 
 def install_boot(home: Path) -> None:
     """Have systemd start what is wanted at boot, stop it in good order at shutdown, and repair daily."""
     from howdah.host import systemd
+    from howdah.host.watch import LocalWatch
 
     place = systemd.here()
-    systemd.install(place, systemd.boot(home, place, local_host(home).facts().nofile))
+    systemd.install(place, systemd.boot(home, place, LocalWatch(home).facts().nofile))
 
 
 def remove_boot(home: Path) -> bool:

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from howdah.core.host import Host, Refused
 from howdah.core.instance import Instance
 from howdah.core.observed import PARTS, Part
 from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
-from howdah.core.steps import Host, Refused, Step
+from howdah.core.steps import Step
 from howdah.errors import Conflict, Failed, Invalid, Refusal, Unsupported
 from howdah.phrase import say
 

@@ -14,10 +14,10 @@ from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog
 from howdah.core import files as texts
 from howdah.core.endpoint import certificate_names
+from howdah.core.host import WantedFile
 from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.observed import DatabaseSeen, Disk, Facts, FileSeen, Generation, Inside, Looks, Observed, Pair, Role, Server, Wire
-from howdah.core.steps import WantedFile
 from howdah.errors import Refusal
 
 HOME = Path("/srv/howdah")

@@ -9,10 +9,10 @@ import pytest
 from tests.core.miniature import FACTS, Killed, Miniature
 
 from howdah.core import wishes
+from howdah.core.host import Refused
 from howdah.core.instance import Database, Instance, User
 from howdah.core.observed import Observed, Part
 from howdah.core.operation import Operation
-from howdah.core.steps import Refused
 from howdah.engines import single
 from howdah.errors import Conflict, Failed, Invalid, NotFound, Refusal, Unavailable, Unsupported
 from howdah.phrase import say

@@ -318,7 +318,7 @@ ASK = """
 from howdah.cli.screen import Screen, streams
 from howdah.cli.request import Request
 from howdah.core.observed import Session
-from howdah.service import Question
+from howdah.service.caller import Question
 from howdah.phrase import say
 sessions = tuple(Session("direct", "app", "shop", "psql", "10.0.0.1", str(n)) for n in range(12))
 Request(Screen(*streams(json=False), False, str), "x")._confirm(Question(say("this ends sessions"), sessions))

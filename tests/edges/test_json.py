@@ -21,12 +21,12 @@ from howdah.core.instance import Database, Instance, Reach, User
 from howdah.core.machine import Quick
 from howdah.core.operation import Line, Operation
 from howdah.core.programs import Program, Used
-from howdah.core.room import Room
 from howdah.core.remember import Trashed
+from howdah.core.room import Room
 from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
 from howdah.secret import Secret
-from howdah.service import Done, Seen
+from howdah.service.caller import Done, Seen
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
 

@@ -21,7 +21,8 @@ from howdah.host.local import LocalHost
 from howdah.host.seat import LocalSeat
 from howdah.phrase import say
 from howdah.secret import Secret
-from howdah.service import Caller, Question, Service
+from howdah.service.caller import Caller, Question
+from howdah.service.verbs import Service
 from howdah.verify import Report, verify
 
 Where = tuple[str, str]

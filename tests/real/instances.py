@@ -30,12 +30,13 @@ from howdah.core.observed import Generation, Observed
 from howdah.core.operation import Operation
 from howdah.core.wishes import Creation
 from howdah.errors import Conflict, Refusal
-from howdah.host import admin, pgbouncer, pooler, process
+from howdah.host import admin, pgbouncer, process
 from howdah.host.local import LocalHost
 from howdah.host.process import Process
 from howdah.phrase import say
 from howdah.secret import Secret
-from howdah.service import Caller, Done, Question, Service
+from howdah.service.caller import Caller, Done, Question
+from howdah.service.verbs import Service
 
 PASSWORD = "correct horse battery staple"
 USER, DATABASE = "app", "app_db"
@@ -164,7 +165,7 @@ class Place:
     def directory(self, name: str = "shop") -> Path:
         """Return the directory of the newest generation of the pooler."""
         layout = self.layout(name)
-        return layout.generation(pooler.numbers(layout)[-1])
+        return layout.generation(pgbouncer.numbers(layout.pool)[-1])
 
     def members(self, name: str = "shop") -> tuple[Process, Process]:
         """Return the keeper and the PgBouncer of the newest generation."""

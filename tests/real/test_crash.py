@@ -18,12 +18,12 @@ from tests.real.instances import DATABASE, PASSWORD, USER, Place, Voice, in_chil
 from tests.real.servers import free_port
 
 from howdah import compose
-from howdah.core.steps import Host
+from howdah.core.host import Host
 from howdah.core.wishes import Creation
 from howdah.errors import Conflict, NotFound
 from howdah.host import console, files, process
 from howdah.secret import Secret
-from howdah.service import Service
+from howdah.service.verbs import Service
 
 DEATH = 9
 STEPS = {name for name in vars(Host) if not name.startswith("_")} - {"facts", "observe"}

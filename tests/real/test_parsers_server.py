@@ -22,7 +22,7 @@ from howdah.core.instance import Database, Instance, User, check_database, check
 from howdah.core.layout import Layout
 from howdah.core.observed import Facts, Pair
 from howdah.errors import Refusal
-from howdah.host import databases, files, postgres, roles, sight, sql
+from howdah.host import databases, files, postgres, roles, sight
 from howdah.host.postgres import Seat
 from howdah.phrase import say
 from howdah.secret import Secret
@@ -47,7 +47,8 @@ def seat() -> Iterator[Seat]:
 @pytest.fixture(scope="module")
 def session(seat: Seat) -> Iterator[psycopg.Connection[Row]]:
     """One session that asks all questions."""
-    with sql.control(seat, WORDS) as asked:
+    where = {"host": str(seat.layout.socket_dir), "port": str(seat.port), "user": "postgres", "dbname": "postgres"}
+    with psycopg.connect(**where, autocommit=True, options="-c search_path=pg_catalog,pg_temp") as asked:  # type: ignore[arg-type]
         yield asked
 
 

@@ -16,7 +16,7 @@ from tests.real.servers import free_port, poolers, version_of
 from howdah import wire
 from howdah.core.wishes import CARRIES_PREPARED
 from howdah.errors import Conflict, Invalid, NotFound
-from howdah.host import pooler
+from howdah.host import pgbouncer
 from howdah.host.process import wait_until
 from howdah.secret import Secret
 
@@ -126,7 +126,7 @@ def test_a_new_port_takes_new_clients_and_keeps_the_old(here: Place) -> None:
         assert wire.knock("127.0.0.1", new).answers
         with here.login() as fresh:
             assert scalar(fresh, "SELECT 3") == 3
-        assert len(pooler.numbers(here.layout())) == 2, "the old generation serves whom it has"
+        assert len(pgbouncer.numbers(here.layout().pool)) == 2, "the old generation serves whom it has"
         assert here.service.show("shop").quick.draining == 1
         assert here.repair() == ()
         assert scalar(kept, "SELECT 4") == 4
@@ -156,7 +156,7 @@ def test_a_second_swap_while_one_still_drains(here: Place) -> None:
         for backlog in ("600", "700"):
             here.pool({"listen_backlog": backlog})
             assert here.ask("SELECT 2") == 2
-        assert len(pooler.numbers(here.layout())) <= 2
+        assert len(pgbouncer.numbers(here.layout().pool)) <= 2
     wait_until(lambda: all(each.clients == () for each in here.seen().pooler[:-1]), 5)
     here.repair()
     prove(here)

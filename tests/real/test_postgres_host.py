@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.real.servers import HBA, new_home, new_seat, running, texts, wish, write
 
-from howdah.core.steps import Refused
+from howdah.core.host import Refused
 from howdah.errors import Failed
 from howdah.host import files, postgres, process, rehearsal, serverlog, sight, sql
 from howdah.host.postgres import Seat

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from tests.real.servers import new_home, new_seat, running, wish, write
 
+from howdah.core.host import Refused
 from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Database, Instance, User
-from howdah.core.steps import Refused
 from howdah.errors import Conflict
 from howdah.host import databases, files, lookup, roles, sight, spares, sql
 from howdah.host.postgres import Seat

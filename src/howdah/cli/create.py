@@ -12,7 +12,7 @@ from howdah.cli.request import Request
 from howdah.cli.screen import Text
 from howdah.cli.verb import Name, verb
 from howdah.phrase import say
-from howdah.service import Done
+from howdah.service.caller import Done
 
 Major = Annotated[
     int | None, typer.Option("--version", metavar="MAJOR", help="PostgreSQL's major version; the newest one installed if not said")

@@ -18,7 +18,7 @@ Locale = Annotated[str | None, typer.Option("--icu-locale", metavar="L", help="s
 @verb("databases list", example="howdah databases list shop")
 def list_(request: Request, name: Name) -> None:
     """List the databases of an instance, with their owners."""
-    want = request.service.show(name).instance
+    want = request.reading.show(name).instance
     rows = pages.database_rows(request.screen, want)
     request.screen.answer([shapes.database(each) for each in want.databases], lambda: pages.table(rows))
 

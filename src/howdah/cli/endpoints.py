@@ -21,8 +21,8 @@ Via = Annotated[str | None, typer.Option("--via", metavar="pooled|direct", help=
 @verb("endpoints list", example="howdah endpoints list shop")
 def list_(request: Request, name: Name) -> None:
     """List the endpoints of an instance: direct, and pooled where there is a pooler."""
-    seen = request.service.show(name)
-    places = request.service.endpoints(name)
+    seen = request.reading.show(name)
+    places = request.reading.endpoints(name)
     rows = [shapes.reach(seen.instance, each, seen.quick.days_left) for each in places]
     request.screen.answer(rows, lambda: pages.table(pages.endpoint_rows(request.screen, seen.instance, seen.quick.days_left)))
 

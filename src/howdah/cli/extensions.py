@@ -20,7 +20,7 @@ Settings = Annotated[list[str] | None, typer.Argument(metavar="K=V...", help="se
 @verb("extensions list", example="howdah extensions list shop")
 def list_(request: Request, name: Name) -> None:
     """List the extensions of an instance with their settings."""
-    seen = request.service.show(name)
+    seen = request.reading.show(name)
     rows = pages.extension_rows(request.screen, seen)
     titles = pages.heads(request.screen, say("name"), say("status"), say("settings"))
     request.screen.answer(shapes.extensions(seen), lambda: pages.table(rows, titles) if rows else ())

@@ -6,7 +6,7 @@ from howdah.cli import pages
 from howdah.cli.request import Request
 from howdah.cli.verb import Name, verb
 from howdah.phrase import Phrase, say
-from howdah.service import Done
+from howdah.service.caller import Done
 
 
 @verb("start", changes=True, example="howdah start shop")

@@ -24,7 +24,7 @@ def list_(request: Request, trash: Trash = False) -> None:
         return _trash(request)
     from howdah.cli import pages, shapes
 
-    every = request.service.all()
+    every = request.reading.all()
     request.screen.answer([shapes.instance(seen) for seen in every], lambda: pages.overview(request.screen, every) if every else ())
     if not every:
         request.screen.note(say("there is no instance in {home}; howdah create NAME makes one", home=request.home))
@@ -36,8 +36,8 @@ def list_(request: Request, trash: Trash = False) -> None:
 def _trash(request: Request) -> None:
     from howdah.cli import pages, shapes
 
-    keep = request.service.trash_seconds
-    rows = [shapes.trashed(entry, keep) for entry in request.service.trash()]
+    keep = settings.trash_seconds()
+    rows = [shapes.trashed(entry, keep) for entry in request.reading.trash()]
     titles = pages.heads(request.screen, say("name"), say("version"), say("deleted"), say("removed after"))
     keys = ("name", "version", "deleted", "removed_after")
     lines = pages.table([tuple(str(row[key]) for key in keys) for row in rows], titles)
@@ -52,7 +52,7 @@ def show(request: Request, name: Name) -> None:
     from howdah import compose
     from howdah.cli import pages, shapes, upkeep, versions
 
-    screen, seen = request.screen, request.service.show(name)
+    screen, seen = request.screen, request.reading.show(name)
     used, older = compose.programs(request.home, seen.instance), compose.older(request.home, seen.instance)
     room = compose.room(request.home, seen.instance)
     own = {"programs": versions.shape(used), "older": upkeep.older_shape(older, seen.instance.name), "room": upkeep.room_shape(room)}

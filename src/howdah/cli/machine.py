@@ -15,7 +15,7 @@ from howdah.phrase import Phrase, say
 @verb("ca show", example="howdah ca show --json")
 def show(request: Request) -> None:
     """Show the certificate authority. Clients verify with it. It tells its file, its fingerprint and how long it is good for."""
-    found = shapes.authority(request.service.authority())
+    found = shapes.authority(request.reading.authority())
     lines = [
         say("file         {file}", file=found["file"]),
         say("fingerprint  {fingerprint}", fingerprint=found["fingerprint"]),

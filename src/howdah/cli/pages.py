@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from howdah.cli import shapes
 from howdah.cli.screen import Screen, Text
 from howdah.core.endpoint import Endpoint, endpoints
 from howdah.core.instance import Hop, Instance
-from howdah.core.operation import Line, Operation
-from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
-from howdah.service import Done, Seen
+
+if TYPE_CHECKING:
+    from howdah.core.operation import Line, Operation
+    from howdah.core.wishes import Change
+    from howdah.service.caller import Done, Seen
 
 STATUS: Mapping[str, tuple[Phrase, str]] = {
     "creating": (say("creating"), "yellow"),

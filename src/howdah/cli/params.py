@@ -24,7 +24,7 @@ Search = Annotated[str | None, typer.Option("--search", metavar="WORD", help="on
 @verb("params list", example="howdah params list shop --json")
 def list_(request: Request, name: Name) -> None:
     """List the parameters that were set, each with its default and how a change of it is applied."""
-    rows = request.service.parameters(name)
+    rows = request.reading.parameters(name)
     request.screen.answer([dict(row) for row in rows], lambda: _rows(request, rows))
 
 

@@ -86,7 +86,7 @@ def connect(
 
     _one_of("--via", via, ("pooled", "direct"))
     _one_of("--sslmode", sslmode, ("require", "verify-full"))
-    target = request.service.target(name, via, database, user, sslmode)
+    target = request.reading.target(name, via, database, user, sslmode)
     found = compose.snippet(client, target)
     request.screen.answer(_shape(found, target), lambda: found.text.removesuffix("\n").split("\n"))
     for note in found.notes:

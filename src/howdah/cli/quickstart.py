@@ -16,7 +16,7 @@ from howdah.cli.screen import Text
 from howdah.cli.verb import verb
 from howdah.errors import Failed, Invalid, NotFound, Unavailable
 from howdah.phrase import say
-from howdah.service import Done, Seen
+from howdah.service.caller import Done, Seen
 
 DemoName = Annotated[str, typer.Option("--name", metavar="NAME", help="the instance")]
 DATABASE = USER = "demo"

@@ -13,7 +13,7 @@ from howdah.cli.screen import Text
 from howdah.cli.verb import verb
 from howdah.errors import Failed, Invalid, Refusal
 from howdah.phrase import say
-from howdah.service import Done
+from howdah.service.caller import Done
 
 MaybeName = Annotated[str | None, typer.Argument(metavar="NAME", help="the instance")]
 Every = Annotated[bool, typer.Option("--all", help="every instance")]

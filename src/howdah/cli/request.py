@@ -17,7 +17,9 @@ from howdah.phrase import Phrase, say
 
 if TYPE_CHECKING:
     from howdah.secret import Secret
-    from howdah.service import Caller, Done, Question, Service
+    from howdah.service.caller import Caller, Done, Question
+    from howdah.service.reading import Reading
+    from howdah.service.verbs import Service
 
 NAMED_SESSIONS = 10
 LONGEST_WAIT = 86_400.0
@@ -33,7 +35,6 @@ class Request:
     yes: bool = False
     waits: bool = True
     patience: float = 60.0
-    makes: bool = True  # the command may make the home; one that only looks leaves it as it is
 
     @cached_property
     def home(self) -> Path:
@@ -45,12 +46,19 @@ class Request:
         """The verbs over that state."""
         from howdah import compose
 
-        return compose.service(self.home, trash_seconds=settings.trash_seconds(), make=self.makes)
+        return compose.service(self.home, trash_seconds=settings.trash_seconds())
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The verbs that only look at it; it is left as it is, also where it is not there."""
+        from howdah import compose
+
+        return compose.reading(self.home)
 
     @cached_property
     def caller(self) -> Caller:
         """Who asks, for the verbs."""
-        from howdah.service import Caller
+        from howdah.service.caller import Caller
 
         if not 0 <= self.patience <= LONGEST_WAIT:
             raise Invalid("usage", say("cannot wait {seconds} s: expected 0 to 86400", seconds=f"{self.patience:g}"))

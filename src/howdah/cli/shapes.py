@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from howdah.catalog.extensions import Extension, Setting
-from howdah.catalog.parameters import Parameter
 from howdah.core.endpoint import Endpoint, endpoints
 from howdah.core.instance import Database, Hop, Instance, User
-from howdah.core.operation import Line, Operation
-from howdah.core.remember import Trashed
-from howdah.core.wishes import Change
 from howdah.phrase import Phrase
-from howdah.service import Done, Seen
+
+if TYPE_CHECKING:
+    from howdah.catalog.extensions import Extension, Setting
+    from howdah.catalog.parameters import Parameter
+    from howdah.core.operation import Line, Operation
+    from howdah.core.remember import Trashed
+    from howdah.core.wishes import Change
+    from howdah.service.caller import Done, Seen
 
 Shape = dict[str, Any]
 

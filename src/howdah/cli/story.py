@@ -28,14 +28,14 @@ _LOOK_SECONDS = 0.25
 @verb("operations", example="howdah operations shop")
 def operations(request: Request, name: Name) -> None:
     """Tell what was done with an instance. Newest first: who asked, each step, why, how long it took, and what stopped it."""
-    found = request.service.operations(name)
+    found = request.reading.operations(name)
     request.screen.answer([shapes.operation(each) for each in found], lambda: pages.story(request.screen, found))
 
 
 @verb("logs", example="howdah logs shop --source pooler --follow")
 def logs(request: Request, name: Name, follow: Follow = False, source: Source = "postgres") -> None:
     """Show the end of a log. With --json, it is one object with the lines."""
-    files = request.service.logs(name, _source(source))
+    files = request.reading.logs(name, _source(source))
     lines = list(last_lines(files, _LAST_LINES))
     if not follow:
         request.screen.answer({"source": source, "files": [str(each) for each in files], "lines": lines}, lambda: lines)

@@ -11,7 +11,7 @@ from howdah.cli.request import Request
 from howdah.cli.verb import Name, verb
 from howdah.errors import Invalid
 from howdah.phrase import Phrase, say
-from howdah.service import Done
+from howdah.service.caller import Done
 
 User = Annotated[str, typer.Argument(metavar="U", help="the user")]
 FromStdin = Annotated[
@@ -24,7 +24,7 @@ Granted = Annotated[list[str] | None, typer.Option("--database", metavar="D", he
 @verb("users list", example="howdah users list shop")
 def list_(request: Request, name: Name) -> None:
     """List the users of an instance, and the databases in which each has rights."""
-    want = request.service.show(name).instance
+    want = request.reading.show(name).instance
     rows = [(each.name, ", ".join(each.databases)) for each in want.users]
     request.screen.answer([shapes.user(each) for each in want.users], lambda: pages.table(rows))
 

@@ -73,7 +73,6 @@ def callback(entry: Verb) -> Function:
             yes=said.get("yes", False),
             waits=not said.get("no_wait", False),
             patience=said.get("wait", 60.0),
-            makes=entry.changes or entry.hidden,
         )
         try:
             entry.function(request, **given)

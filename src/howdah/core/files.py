@@ -14,10 +14,10 @@ from howdah.catalog import parameters, sizes
 from howdah.catalog.extensions import Extension, extension
 from howdah.catalog.parameters import Parameter
 from howdah.core.budget import pooler_limits
+from howdah.core.host import WantedFile
 from howdah.core.instance import LOOKUP_ROLE, Instance, Reach
 from howdah.core.layout import Layout
 from howdah.core.observed import Facts, Pair
-from howdah.core.steps import WantedFile
 from howdah.errors import Unsupported
 from howdah.phrase import say
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from howdah.core.host import Host
 from howdah.core.instance import Hop, Instance
 from howdah.core.layout import Layout
+from howdah.core.observed import Facts
 from howdah.core.remember import Trashed
-from howdah.core.steps import Host
 from howdah.secret import Secret
 
 LogSource = Literal["postgres", "pooler", "howdah"]
@@ -27,12 +28,36 @@ class Quick:
     draining: int = 0  # older generations of the pooler that still have clients
 
 
-class Machine(Host, Protocol):
-    """A host as the verbs need it."""
+class Watch(Protocol):
+    """A machine for whoever only looks."""
+
+    def facts(self) -> Facts:
+        """Return what the machine is and has."""
+        ...
+
+    def layout(self, instance_id: str) -> Layout:
+        """Return where an instance lies."""
+        ...
 
     def quick(self, want: Instance) -> Quick:
         """Look without logging in, in a few milliseconds."""
         ...
+
+    def passfile(self, want: Instance, user: str) -> Path | None:
+        """Return the passfile when it holds this user's password."""
+        ...
+
+    def logs(self, want: Instance, source: LogSource) -> Sequence[Path]:
+        """Return the log files of a source, oldest first."""
+        ...
+
+    def authority(self) -> Mapping[str, Any]:
+        """Return the CA: {file, pem, fingerprint, not_after}; made when there is none."""
+        ...
+
+
+class Machine(Watch, Host, Protocol):
+    """A host as the verbs need it."""
 
     def port_holder(self, addresses: Sequence[str], port: int) -> str | None:
         """Return None where a plain bind succeeds on each address and the wildcard, else who or what holds the port."""
@@ -66,10 +91,6 @@ class Machine(Host, Protocol):
         """Take a user's password out of the passfile."""
         ...
 
-    def passfile(self, want: Instance, user: str) -> Path | None:
-        """Return the passfile when it holds this user's password."""
-        ...
-
     def carry_on(self, want: Instance) -> None:
         """Leave the work to a detached `howdah repair`."""
         ...
@@ -88,12 +109,4 @@ class Machine(Host, Protocol):
 
     def empty_trash(self) -> None:
         """Let a detached process empty the trash as it comes due; where one is at it, it goes on alone."""
-        ...
-
-    def logs(self, want: Instance, source: LogSource) -> Sequence[Path]:
-        """Return the log files of a source, oldest first."""
-        ...
-
-    def authority(self) -> Mapping[str, Any]:
-        """Return the CA: {file, pem, fingerprint, not_after}; made when there is none."""
         ...

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from howdah.catalog import parameters, sizes
 from howdah.catalog.extensions import extension
@@ -167,6 +168,19 @@ def _change(want: Instance, name: str, old: str | None, new: str | None) -> Chan
     default = effective_default(want, name)
     how = "restart" if parameters.needs_restart(want.version, name) else "reload"
     return Change(name, old if old is not None else default, new if new is not None else default, how)
+
+
+def parameter_row(want: Instance, name: str) -> Mapping[str, Any]:
+    """Return a parameter that was set: its value, default, unit, and whether a change needs a restart."""
+    found = parameters.find(want.version, name, extra(want))
+    return {
+        "name": name,
+        "value": want.parameters[name],
+        "default": effective_default(want, name),
+        "unit": found.unit,
+        "applied_by": "restart" if found.context == "postmaster" else "reload",
+        "pending_restart": name in want.deferred,
+    }
 
 
 def effective_default(want: Instance, name: str) -> str | None:

@@ -9,19 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from howdah.core import files as texts
+from howdah.core.host import WantedFile
 from howdah.core.instance import Hop, Instance
 from howdah.core.observed import Generation, Observed
-from howdah.core.steps import (
-    ChangePooler,
-    EndPlaintext,
-    ReloadPooler,
-    RemovePooler,
-    ResumePooler,
-    RetirePooler,
-    StartPooler,
-    Step,
-    WantedFile,
-)
+from howdah.core.steps import ChangePooler, EndPlaintext, ReloadPooler, RemovePooler, ResumePooler, RetirePooler, StartPooler, Step
 from howdah.phrase import Phrase, say
 
 # below this version the lookup runs in the database that the client asked for, so the function must stand in every one

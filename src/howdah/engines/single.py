@@ -12,6 +12,7 @@ from howdah.catalog.extensions import catalog as extension_catalog
 from howdah.certificate import LONGEST_DAYS
 from howdah.core import files as texts
 from howdah.core.endpoint import certificate_names
+from howdah.core.host import WantedFile
 from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Hop, Instance
 from howdah.core.observed import Observed, Pair
 from howdah.core.plan import Engine
@@ -37,7 +38,6 @@ from howdah.core.steps import (
     SweepLogs,
     TakeData,
     TakeFromTrash,
-    WantedFile,
     WriteServerFiles,
 )
 from howdah.engines import pooling

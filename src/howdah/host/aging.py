@@ -8,7 +8,7 @@ from typing import Literal
 from howdah.core.aging import Older
 from howdah.core.instance import Instance
 from howdah.core.layout import Layout
-from howdah.host import installed, pgbouncer, pooler, postgres, process
+from howdah.host import installed, pgbouncer, postgres, process
 from howdah.host.postgres import Seat
 
 _MARKS = {"postgresql": rb"\(PostgreSQL\) (\d+[\w.]*)", "pgbouncer": rb"PgBouncer (\d+[\w.]*)"}
@@ -19,7 +19,7 @@ def older(layout: Layout, want: Instance) -> tuple[Older, ...]:
     bindir = postgres.majors().get(want.version)
     server = postgres.postmaster(Seat(layout, bindir or Path("/nonexistent"), want.port))
     found = [_older("postgresql", server.pid if server else 0, bindir / "postgres" if bindir else None)]
-    numbers = pooler.numbers(layout)
+    numbers = pgbouncer.numbers(layout.pool)
     if want.pooler is not None and numbers:
         member = pgbouncer.quick_look(layout.generation(numbers[-1])).member
         found.append(_older("pgbouncer", member.pid if member else 0, installed.find_binary()))

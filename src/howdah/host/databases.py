@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
+from howdah.core.host import Refused
 from howdah.core.instance import CONTROL_ROLE, Database, Instance
-from howdah.core.steps import Refused
 from howdah.errors import Conflict, Unsupported
 from howdah.host import lookup, roles, sql
 from howdah.host.postgres import Seat

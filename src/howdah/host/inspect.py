@@ -26,8 +26,9 @@ from howdah.core.programs import Program
 from howdah.errors import Refusal
 from howdah.host import addresses, aging, files, installed, postgres, process, programs, systemd
 from howdah.host.keeper import BPF_RET_K, SO_ATTACH_REUSEPORT_CBPF
-from howdah.host.local import POOLER_USER, SERVER_USER, LocalHost
+from howdah.host.local import LocalHost
 from howdah.host.process import CLEAN_ENVIRONMENT
+from howdah.host.watch import POOLER_USER, SERVER_USER
 from howdah.phrase import Phrase
 
 PORTS = (5432, 6432)

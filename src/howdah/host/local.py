@@ -8,32 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import secrets
 import stat
 import string
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from howdah.certificate import LONGEST_DAYS
 from howdah.core.endpoint import LOCAL_NAMES, certificate_names
+from howdah.core.host import Refused, WantedFile
 from howdah.core.instance import HOPS, Database, Hop, Instance, User
 from howdah.core.layout import Layout
-from howdah.core.machine import LogSource, Quick
-from howdah.core.observed import Disk, Facts, FileSeen, Inside, Looks, Observed, Server
+from howdah.core.observed import Disk, FileSeen, Inside, Looks, Observed, Server
 from howdah.core.remember import Trashed
-from howdah.core.steps import Refused, WantedFile
 from howdah.errors import Failed, Refusal, Unavailable, Unsupported
 from howdah.host import (
     addresses,
     admin,
     databases,
     files,
-    installed,
     lookup,
     outside,
     passfile,
@@ -49,78 +43,27 @@ from howdah.host import (
     spares,
     sql,
     sweeping,
-    systemd,
     trash,
 )
 from howdah.host import reload as loading
 from howdah.host.pooler import PoolSeat
 from howdah.host.postgres import Seat
-from howdah.host.process import Account
+from howdah.host.watch import SERVER_USER, LocalWatch
 from howdah.phrase import Phrase, say
 from howdah.secret import Secret
 
-SERVER_USER = "postgres"
-POOLER_USER = "howdah-pool"
-_ROOT_FILES = 65_536
 _LEAF_DAYS, _RENEWED_LEAF_DAYS = LONGEST_DAYS - 1.0, 60.0
 _PAUSE_SECONDS = 5.0
-_POOLER_LOGS = ("keeper.log.1", "keeper.log", "log.1", "log")
-_HOWDAH_LOGS = ("howdah.log.1", "howdah.log", "detached.log.1", "detached.log")
 _PASSWORD_LETTERS = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
-class LocalHost:
+class LocalHost(LocalWatch):
     """This machine, with its state below `home`."""
 
-    home: Path
     spawn_howdah: Callable[[Sequence[str]], None] = field(repr=False)
 
     # ------------------------------------------------------------------------------------------ who and what is here
-
-    @cached_property
-    def _root(self) -> bool:
-        return os.geteuid() == 0
-
-    @cached_property
-    def _server_account(self) -> Account | None:
-        if not self._root:
-            return None
-        found = process.account(SERVER_USER)
-        if found is None:
-            hint = say("install PostgreSQL, which makes it: sudo apt-get install postgresql")
-            raise Unavailable("no_server_user", say("cannot find the system user {name}", name=SERVER_USER), hint)
-        return found
-
-    @cached_property
-    def _pooler_account(self) -> Account | None:
-        return process.ensure_account(POOLER_USER) if self._root else None
-
-    @cached_property
-    def _pooler_gid(self) -> int | None:
-        return self._pooler_account.gid if self._pooler_account is not None else None
-
-    @cached_property
-    def _facts(self) -> Facts:
-        own, program, place = process.current_account().name, installed.find_binary(), systemd.here()
-        return Facts(
-            server_user=SERVER_USER if self._root else own,
-            pooler_user=POOLER_USER if self._root else own,
-            own_user=own,
-            pooler_version=installed.binary(program).version if program is not None else (),
-            cores=os.cpu_count() or 1,
-            memory_mib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
-            nofile=_nofile(root=self._root),
-            loopback_v6=addresses.has_loopback_v6(),
-            addresses=addresses.of_this_machine(),
-            hostname=addresses.hostname(),
-            renews=systemd.renews(place, systemd.boot(self.home, place)),
-            logout_harms=systemd.logging_out_harms(place),
-        )
-
-    def facts(self) -> Facts:
-        """Return what this machine is and has."""
-        return replace(self._facts, now=time.time())
 
     def majors(self) -> tuple[int, ...]:
         """Return the majors of the installed servers."""
@@ -138,10 +81,6 @@ class LocalHost:
                 message = say("cannot use {home}: user {user} may not pass through {step}", home=self.home, user=SERVER_USER, step=step)
                 raise Unsupported("home_closed", message, hint)
 
-    def layout(self, instance_id: str) -> Layout:
-        """Return where an instance lies."""
-        return Layout(self.home, instance_id)
-
     def seat(self, want: Instance) -> Seat:
         """Return where the instance's PostgreSQL sits."""
         bindir = postgres.majors().get(want.version)
@@ -149,10 +88,6 @@ class LocalHost:
             hint = say("install it again: sudo apt-get install postgresql-{version}", version=want.version)
             raise Unavailable("no_postgresql", say("cannot find PostgreSQL {version} on this machine", version=want.version), hint)
         return Seat(self.layout(want.id), bindir, want.port, self._server_account, self._pooler_gid)
-
-    def _quick_seat(self, want: Instance) -> Seat:
-        """A seat for looking and stopping only: the server's programs may be gone."""
-        return Seat(self.layout(want.id), Path("/nonexistent"), want.port, None, None)
 
     def _pool_seat(self, want: Instance) -> PoolSeat:
         port = want.hop_port("pooled") or 0
@@ -190,17 +125,6 @@ class LocalHost:
         data = postgres.data_ready(layout.data)
         kept = not data and self.in_trash(want.id)
         return Disk("ready" if data else "absent", layout.root.exists(), layout.pool.exists(), found, pairs, kept)
-
-    def quick(self, want: Instance) -> Quick:
-        """Look without logging in."""
-        server = postgres.state(self._quick_seat(want))
-        layout = self.layout(want.id)
-        numbers = pooler.numbers(layout)
-        running = pgbouncer.quick_look(layout.generation(numbers[-1])) if numbers else None
-        alive = server.state != "absent"
-        pooled = running is not None and running.member is not None
-        days = {hop: outside.days_left(want, hop) if (alive if hop == "direct" else pooled) else None for hop in HOPS if want.hop_port(hop)}
-        return Quick(alive, server.state == "ready", pooled, days, max(len(numbers) - 1, 0))
 
     def port_holder(self, listen: Sequence[str], port: int) -> str | None:
         """Return who holds a port, None where it is free."""
@@ -285,7 +209,7 @@ class LocalHost:
     def _answering(self, want: Instance) -> list[Path]:
         """Return the generations of the pooler that answer."""
         layout = self.layout(want.id)
-        directories = [layout.generation(number) for number in pooler.numbers(layout)]
+        directories = [layout.generation(number) for number in pgbouncer.numbers(layout.pool)]
         return [directory for directory in directories if pgbouncer.look(directory).reachable]
 
     def reload_server(self, want: Instance, digest: str) -> None:
@@ -401,11 +325,6 @@ class LocalHost:
         """Take a password out of the passfile."""
         passfile.keep(self.layout(want.id).passfile, user, None)
 
-    def passfile(self, want: Instance, user: str) -> Path | None:
-        """Return the passfile when it has this user's password."""
-        path = self.layout(want.id).passfile
-        return path if passfile.holds(path, user) else None
-
     # ------------------------------------------------------------------------------------------ detached work and the trash
 
     def carry_on(self, want: Instance) -> None:
@@ -455,31 +374,7 @@ class LocalHost:
         """Remove a trashed data directory for good."""
         trash.purge(self.home, entry.instance.id)
 
-    # ------------------------------------------------------------------------------------------ logs and the CA
-
-    def logs(self, want: Instance, source: LogSource) -> Sequence[Path]:
-        """Return log files, oldest first."""
-        layout = self.layout(want.id)
-        places = {
-            "postgres": [layout.log / "startup.log", *sorted(layout.log.glob("postgresql-*.log"))],
-            "pooler": [layout.generation(n) / name for n in pooler.numbers(layout) for name in _POOLER_LOGS],
-            "howdah": [self.home / "log" / name for name in _HOWDAH_LOGS],
-        }
-        return [path for path in places[source] if path.exists()]
-
-    def authority(self) -> Mapping[str, Any]:
-        """Return the CA."""
-        found = pki.authority(self.home)
-        return {"file": str(found.file), "pem": found.pem, "fingerprint": found.fingerprint, "not_after": found.not_after}
-
 
 def _port_taken(want: Instance, holder: str) -> Refused:
     message = say("cannot have PostgreSQL listen on port {port}: {holder} has it", port=want.port, holder=holder)
     return Refused("port_lost", message, say("choose other addresses or another port, or end that process"))
-
-
-def _nofile(*, root: bool) -> int:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if not root:
-        return hard if hard != resource.RLIM_INFINITY else _ROOT_FILES
-    return process.allow_files(_ROOT_FILES)

@@ -13,7 +13,7 @@ from howdah.certificate import read_der
 from howdah.core.instance import HOPS, Hop, Instance
 from howdah.core.logs import shares
 from howdah.core.observed import Wire
-from howdah.host import files, pooler, process
+from howdah.host import files, process
 
 _DAY = 86_400.0
 
@@ -24,16 +24,21 @@ def wires(want: Instance) -> Mapping[Hop, Wire]:
 
 
 def _wire(want: Instance, hop: Hop, port: int) -> Wire:
-    user, database = pooler.anyone(want)
-    knock = wire.knock(pooler.dial(want.reach(hop).listen[0]), port, 2, user=user, database=database)
+    user, database = anyone(want)
+    knock = wire.knock(wire.dial(want.reach(hop).listen[0]), port, 2, user=user, database=database)
     return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error, knock.lax)
+
+
+def anyone(want: Instance) -> tuple[str, str]:
+    """Return a user, with a database of his, as whom a stranger may knock; the probe, whom nobody lets in, where there is none."""
+    return next(((user.name, user.databases[0]) for user in want.users if user.databases), (wire.PROBE_USER, wire.PROBE_DATABASE))
 
 
 def days_left(want: Instance, hop: Hop) -> float | None:
     """Return the days left of the certificate that a hop serves; None where TLS is not spoken."""
     if not want.tls:
         return None
-    found = wire.handshake(pooler.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=0.5)
+    found = wire.handshake(wire.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=0.5)
     return round((read_der(found.der).not_after - time.time()) / _DAY, 1) if found.serial else None
 
 

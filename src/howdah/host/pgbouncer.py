@@ -228,6 +228,15 @@ def _word(directory: Path) -> str:
     return (files.read(directory / "lock", 64) or "").strip()
 
 
+def numbers(pool: Path) -> list[int]:
+    """Return the numbers of the generations that have a directory in an instance's pool, oldest first."""
+    try:
+        names = os.listdir(pool)  # noqa: PTH208 names, not paths
+    except OSError:
+        return []
+    return sorted(int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit())
+
+
 def quick_look(directory: Path) -> Running:
     """See what is alive by the keeper's lock and PgBouncer's pid file; asks nobody. Without that file the keeper's charge is looked for."""
     keeper, member = _keeper(directory), _member(directory)

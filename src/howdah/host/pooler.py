@@ -18,12 +18,12 @@ from pathlib import Path
 
 from howdah import wire
 from howdah.core import files as texts
+from howdah.core.host import Refused, WantedFile
 from howdah.core.instance import PROBE_ROLE, Instance
 from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
-from howdah.core.steps import Refused, WantedFile
 from howdah.errors import Failed, Refusal
-from howdah.host import addresses, admin, files, installed, pgbouncer, process, trial
+from howdah.host import addresses, admin, files, installed, outside, pgbouncer, process, trial
 from howdah.host.installed import Binary
 from howdah.host.process import Account
 from howdah.phrase import Phrase, say
@@ -72,15 +72,6 @@ def owner_name(uid: int) -> str:
         return str(uid)
 
 
-def numbers(layout: Layout) -> list[int]:
-    """Return the numbers of the generations that have a directory, oldest first."""
-    try:
-        names = os.listdir(layout.pool)  # noqa: PTH208 names, not paths
-    except OSError:
-        return []
-    return sorted(int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit())
-
-
 def living(layout: Layout) -> set[int]:
     """Return the numbers of the generations that have a process, also where the directory was removed."""
     pool = os.path.realpath(layout.pool)
@@ -91,7 +82,7 @@ def living(layout: Layout) -> set[int]:
 
 def present(layout: Layout) -> list[int]:
     """Return the numbers of the generations that have a directory or a process: one whose directory was removed still serves."""
-    return sorted({*numbers(layout), *living(layout)})
+    return sorted({*pgbouncer.numbers(layout.pool), *living(layout)})
 
 
 def generations(layout: Layout) -> tuple[Generation, ...]:
@@ -209,7 +200,7 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
         # Its own words first, before ours on the wire make it say more
         fault = trial.complaint(process.tail(directory / "log", 50))
         fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
-        fault = fault or probe(dial(want.pooled.listen[0]), seat.port)
+        fault = fault or probe(wire.dial(want.pooled.listen[0]), seat.port)
     except Failed as failed:
         fault = failed.message
     if fault is not None:
@@ -253,7 +244,7 @@ def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedF
         admin.reconnect(directory)
     keep = {file.name for file in wanted}
     for left in seat.layout.pool.glob("hba.*"):
-        if left.name not in keep and len(numbers(seat.layout)) == 1:
+        if left.name not in keep and len(pgbouncer.numbers(seat.layout.pool)) == 1:
             files.unlink(left)
 
 
@@ -284,8 +275,8 @@ def _unproven(seat: PoolSeat, want: Instance, directory: Path, digest: str, conf
 
 def wire_differs(want: Instance, address: str, port: int) -> Phrase | None:
     """Return what a stranger is told at a pooler's port that the TLS policy forbids, or None."""
-    user, database = anyone(want)
-    knock = wire.knock(dial(address), port, 2, user=user, database=database)
+    user, database = outside.anyone(want)
+    knock = wire.knock(wire.dial(address), port, 2, user=user, database=database)
     if knock.error:
         return None if knock.answers else say("nobody answers on port {port}: {error}", port=port, error=knock.error)
     if want.tls and not knock.plaintext_refused:
@@ -293,16 +284,6 @@ def wire_differs(want: Instance, address: str, port: int) -> Phrase | None:
     if want.tls and not knock.serial:
         return say("port {port} does not speak TLS: {error}", port=port, error=knock.tls.error)
     return say("port {port} lets users in without a password", port=port) if knock.lax else None
-
-
-def anyone(want: Instance) -> tuple[str, str]:
-    """Return a user, with a database of his, as whom a stranger may knock; the probe, whom nobody lets in, where there is none."""
-    return next(((user.name, user.databases[0]) for user in want.users if user.databases), (wire.PROBE_USER, wire.PROBE_DATABASE))
-
-
-def dial(address: str) -> str:
-    """Return an address at which a listener on `address` is reached from this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
 
 
 def _words(directory: Path) -> str:
@@ -322,7 +303,7 @@ def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> None:
 
 def end_plaintext(seat: PoolSeat) -> None:
     """End every pooled session without TLS, one by one; needs PgBouncer 1.24."""
-    for number in numbers(seat.layout):
+    for number in pgbouncer.numbers(seat.layout.pool):
         directory = seat.layout.generation(number)
         for client in admin.clients(directory):
             if not client.tls and client.address != "unix":

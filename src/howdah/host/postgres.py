@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from howdah.core.host import Refused
 from howdah.core.layout import Layout
 from howdah.core.observed import Server, ServerState
-from howdah.core.steps import Refused
 from howdah.errors import Failed, Unavailable
 from howdah.host import files, process, serverlog
 from howdah.host.process import CLEAN_ENVIRONMENT, Account, Process

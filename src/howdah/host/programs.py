@@ -16,7 +16,7 @@ from typing import Final
 from howdah.core.instance import Instance
 from howdah.core.layout import Layout
 from howdah.core.programs import Program, Used, with_libraries
-from howdah.host import files, installed, pgbouncer, pooler, postgres, process
+from howdah.host import files, installed, pgbouncer, postgres, process
 from howdah.host.postgres import Seat
 
 _SERVER: Final = rb"\(PostgreSQL\) (\d+[\w.]*)"
@@ -33,7 +33,7 @@ def used(layout: Layout, want: Instance) -> tuple[Used, ...]:
     alive = postgres.postmaster(Seat(layout, bindir or Path("/nonexistent"), want.port))
     found = [Used("postgresql", _look(alive.pid if alive else 0, bindir / "postgres" if bindir else None, _SERVER), alive is not None)]
     if want.pooler is not None:
-        numbers = pooler.numbers(layout)
+        numbers = pgbouncer.numbers(layout.pool)
         member = pgbouncer.quick_look(layout.generation(numbers[-1])).member if numbers else None
         found.append(Used("pgbouncer", _look(member.pid if member else 0, installed.find_binary(), _POOLER), member is not None))
     return with_libraries(tuple(found))

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from howdah.core.steps import Refused
+from howdah.core.host import Refused
 from howdah.errors import Failed
 from howdah.host import files, serverlog
 from howdah.host.postgres import Seat, run_as

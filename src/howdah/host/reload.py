@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from howdah.core.steps import Refused
+from howdah.core.host import Refused
 from howdah.errors import Failed
 from howdah.host import serverlog, sql
 from howdah.host.postgres import POLL_SECONDS, Seat

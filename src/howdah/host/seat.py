@@ -64,7 +64,7 @@ class LocalSeat:
     def pool_sessions(self) -> Sequence[PoolSession]:
         """Return its sessions as the pooler sees them."""
         layout = self.host.layout(self.want.id)
-        found = [self._of_generation(layout.generation(number)) for number in pooler.numbers(layout)]
+        found = [self._of_generation(layout.generation(number)) for number in pgbouncer.numbers(layout.pool)]
         return [session for sessions in found for session in sessions]
 
     def _of_generation(self, directory: Path) -> list[PoolSession]:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from howdah.core.host import Refused
 from howdah.core.instance import CONTROL_ROLE
-from howdah.core.steps import Refused
 from howdah.errors import Failed, Refusal, Unavailable
 from howdah.host import protocol
 from howdah.host.postgres import Seat

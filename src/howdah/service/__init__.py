@@ -1,6 +1,1 @@
-"""The verbs of Howdah: the only door for every edge."""
-
-from howdah.service.caller import Caller, Done, Question, Seen
-from howdah.service.verbs import Service
-
-__all__ = ["Caller", "Done", "Question", "Seen", "Service"]
+"""The verbs of Howdah: the only door for every edge. `reading` only looks, `verbs` also changes."""

@@ -8,10 +8,10 @@ from howdah.connect import SslMode, Target
 from howdah.core.endpoint import Endpoint, endpoints
 from howdah.core.files import pooler_settings
 from howdah.core.instance import Instance
+from howdah.core.machine import Watch
 from howdah.core.wishes import find_database, find_user
 from howdah.errors import Conflict, Invalid, NotFound
 from howdah.phrase import say
-from howdah.service.work import Work
 
 # psycopg sends DEALLOCATE ALL, which PgBouncer carries from 1.22 on
 _CARRIES_DEALLOCATE = (1, 22)
@@ -27,21 +27,21 @@ class Aim:
     sslmode: str | None
 
 
-def aim(want: Instance, said: Aim, work: Work) -> Target:
+def aim(want: Instance, said: Aim, host: Watch) -> Target:
     """Return the target of a snippet, with everything that was not said chosen."""
     endpoint = _endpoint(want, said.via)
     user = _user(want, said.user)
     database = _database(want, said.database, user)
     pooled = endpoint.kind == "pooled"
-    facts = work.host.facts()
+    facts = host.facts()
     settings = pooler_settings(want, facts) if pooled else {}
     return Target(
         endpoint=endpoint,
         database=database,
         user=user,
         sslmode=_sslmode(want, said.sslmode),
-        ca_file=work.layout(want.id).ca_file,
-        passfile=work.host.passfile(want, user),
+        ca_file=host.layout(want.id).ca_file,
+        passfile=host.passfile(want, user),
         pool_mode=settings.get("pool_mode"),
         instance=want.name,
         prepared=facts.pooler_version >= _CARRIES_DEALLOCATE and settings.get("max_prepared_statements", "0") != "0",

@@ -14,7 +14,7 @@ from howdah.core.instance import Instance, check_port
 from howdah.core.operation import Operation
 from howdah.core.remember import Trashed
 from howdah.core.wishes import Creation
-from howdah.errors import Conflict, NotFound, Unavailable
+from howdah.errors import Conflict, Unavailable
 from howdah.phrase import say
 from howdah.secret import Secret
 from howdah.service.caller import Caller, Question
@@ -28,12 +28,6 @@ FIRST_POOLED_PORT = 6432
 class Births(Work):
     """The first verb, and what it needs."""
 
-    def known(self, name: str) -> Instance | None:
-        try:
-            return self.store.find(name)
-        except NotFound:
-            return None
-
     def same_wish(self, request: Creation, want: Instance) -> None:
         if other := wishes.differs(request, want):
             hint = say("howdah show {name} tells what it is; choose another name, or change it", name=want.name)
@@ -42,7 +36,7 @@ class Births(Work):
     def begin(self, request: Creation, caller: Caller, password: Secret | None) -> tuple[Instance, Operation, tuple[str, Secret] | None]:
         facts, major = self.host.facts(), self._major(request.version)
         identity = self.store.new_id()
-        self.host.check_home(self.layout(identity))
+        self.host.check_home(self.host.layout(identity))
         self.ask_if_open(request.allow, caller)
         self.check_addresses(request.listen)
         listen = wishes.listening(request, facts)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from howdah.core.instance import Instance
-from howdah.core.machine import Quick
-from howdah.core.observed import Session
-from howdah.core.operation import Operation
-from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
-from howdah.secret import Secret
+
+if TYPE_CHECKING:
+    from howdah.core.instance import Instance
+    from howdah.core.machine import Quick
+    from howdah.core.observed import Session
+    from howdah.core.operation import Operation
+    from howdah.core.wishes import Change
+    from howdah.secret import Secret
 
 
 @dataclass(frozen=True)

@@ -9,27 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from howdah.catalog import parameters
 from howdah.catalog.extensions import extension
-from howdah.connect import Target
 from howdah.core import wishes
-from howdah.core.endpoint import Endpoint, endpoints
-from howdah.core.files import extra
+from howdah.core.host import Refused
 from howdah.core.instance import HOPS, Hop, Instance, check_role
-from howdah.core.machine import LogSource
-from howdah.core.observed import Facts
-from howdah.core.operation import Operation, status
-from howdah.core.remember import Trashed
-from howdah.core.steps import Refused
 from howdah.core.wishes import Change, Creation
 from howdah.errors import Conflict, NotFound
 from howdah.phrase import say
 from howdah.secret import Secret
-from howdah.service.aiming import Aim, aim
 from howdah.service.births import Births
-from howdah.service.caller import Caller, Done, Question, Seen, waits
+from howdah.service.caller import Caller, Done, Question, waits
 
 # between the choice of a free port and the start on it another program may take it: then another one is chosen
 _PORT_RACES = 3
@@ -301,74 +291,3 @@ class Service(Births):
         """Give a user every right in databases, or take it."""
         verb = "users grant" if grant else "users revoke"
         return self.wish(name, verb, caller, lambda w: wishes.with_grants(w, user, databases, grant=grant))
-
-    # ---------------------------------------------------------------------------------------- looking
-
-    def all(self) -> list[Seen]:
-        """Return every instance with a quick look."""
-        return [self.look(want) for want in self.store.instances()]
-
-    def show(self, name: str) -> Seen:
-        """Return one instance with a quick look."""
-        return self.look(self.store.find(name))
-
-    def look(self, want: Instance) -> Seen:
-        """Look at an instance without logging in."""
-        quick, last = self.host.quick(want), self.store.last(want.id)
-        alive = quick.alive and quick.answers
-        said = status(
-            want.state,
-            alive=alive,
-            pooler_alive=quick.pooler_alive or want.pooler is None,
-            last=last,
-            converged=self.store.converged_generation(want.id),
-            busy=self.holder(want.id) is not None,
-        )
-        return Seen(want, said, quick, want.deferred, last)
-
-    def trash(self) -> tuple[Trashed, ...]:
-        """Return what is in the trash."""
-        return self.store.trashed()
-
-    def endpoints(self, name: str) -> tuple[Endpoint, ...]:
-        """Return where an instance is reached."""
-        return endpoints(self.store.find(name))
-
-    def parameters(self, name: str) -> list[Mapping[str, Any]]:
-        """Return the parameters set by people, with default, unit and whether a change needs a restart."""
-        want = self.store.find(name)
-        return [_parameter_row(want, key, want.parameters[key]) for key in sorted({*want.parameters})]
-
-    def target(self, name: str, via: str | None, database: str | None, user: str | None, sslmode: str | None) -> Target:
-        """Return whom a client's snippet reaches: what is not said is the pooler, the first user and its first database, verify-full."""
-        return aim(self.store.find(name), Aim(via, database, user, sslmode), self)
-
-    def operations(self, name: str) -> tuple[Operation, ...]:
-        """Return the operations of an instance, newest first; also of one that is gone."""
-        there = self.known(name)
-        return self.store.operations(there.id) if there is not None else self.store.operations_named(name)
-
-    def logs(self, name: str, source: LogSource) -> Sequence[Any]:
-        """Return the log files of a source."""
-        return self.host.logs(self.store.find(name), source)
-
-    def facts(self) -> Facts:
-        """Return what this machine is and has."""
-        return self.host.facts()
-
-    def authority(self) -> Mapping[str, Any]:
-        """Return the CA that clients verify with."""
-        return self.host.authority()
-
-
-def _parameter_row(want: Instance, name: str, value: str) -> Mapping[str, Any]:
-    found = parameters.find(want.version, name, extra(want))
-    restart = found.context == "postmaster"
-    return {
-        "name": name,
-        "value": value,
-        "default": wishes.effective_default(want, name),
-        "unit": found.unit,
-        "applied_by": "restart" if restart else "reload",
-        "pending_restart": name in want.deferred,
-    }

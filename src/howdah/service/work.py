@@ -6,28 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from howdah.core.instance import Instance
-from howdah.core.layout import Layout
 from howdah.core.machine import Machine
 from howdah.core.observed import Session
 from howdah.core.operation import Operation, headline
 from howdah.core.plan import next_steps
-from howdah.core.remember import Store
 from howdah.core.steps import Step
 from howdah.phrase import Phrase, say
 from howdah.reconciler import Reconciler
 from howdah.service.caller import Caller, Done, Lease, Question, waits
+from howdah.service.reading import Reading
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Reading):
     """One store, one machine, and the loop between them."""
 
-    store: Store
     host: Machine
     reconciler: Reconciler
     lease: Lease
-    holder: Callable[[str], str | None]  # who holds an instance's lease now
-    layout: Callable[[str], Layout]
     trash_seconds: float = 600.0
 
     def wish(
