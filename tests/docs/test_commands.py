@@ -11,6 +11,7 @@ from tests.docs.pages import Block
 # What cannot run in a test: the page, the first command of the block, and why. The page says the same reason.
 NOT_RUN = {
     ("README.md", "git clone <this repository> howdah && cd howdah"): "it clones, and installs Debian packages",
+    ("docs/how-to/start-after-a-reboot.md", "howdah service install"): "it tells this machine's systemd",
     ("README.md", "pipx install ./howdah     # the clone, or an address of it"): "it installs a package from the clone",
 }
 RUN = [page for page in pages.PAGES if pages.commands(page)]

@@ -32,6 +32,7 @@ NEEDED = (
 )
 LIFE = ["tests/real/test_life.py", "-k", "create or stop_and_start or keeps_pooled or refuses or delete or reloaded"]
 CRASH = ["tests/real/test_crash.py", "-k", "takeover or parameter or delete"]
+BOOT = ["tests/real/test_service.py", "-k", "reboot or down"]
 DAMAGE = ["tests/real/test_damage.py", "-k", "killed or reboot or halted or PAUSE"]
 ALL = [["tests/real/test_life.py"], ["tests/real/test_crash.py"], ["tests/real/test_damage.py"]]
 
@@ -66,7 +67,7 @@ def test_all_as_an_ordinary_user(clone: Path, chosen: list[str]) -> None:
     test_as_an_ordinary_user(clone, chosen)
 
 
-@pytest.mark.parametrize("chosen", [LIFE, CRASH, DAMAGE], ids=["life", "crash", "damage"])
+@pytest.mark.parametrize("chosen", [LIFE, CRASH, DAMAGE, BOOT], ids=["life", "crash", "damage", "boot"])
 def test_as_an_ordinary_user(clone: Path, chosen: list[str]) -> None:
     home = Path(tempfile.mkdtemp(prefix="u"))
     shutil.chown(home, USER)

@@ -13,6 +13,7 @@ from howdah.cli import pages, shapes
 from howdah.cli.proof import findings, verdict
 from howdah.cli.request import Request
 from howdah.cli.screen import Text
+from howdah.cli.service import offer_boot
 from howdah.cli.verb import verb
 from howdah.errors import Failed, Invalid, NotFound, Unavailable
 from howdah.phrase import say
@@ -34,7 +35,7 @@ class Started:
     seconds: float
 
 
-@verb("quickstart", changes=True, example="howdah quickstart")
+@verb("quickstart", changes=True, asks=True, example="howdah quickstart")
 def quickstart(request: Request, name: DemoName = "demo") -> None:
     """Make an encrypted, pooled instance with a database and a user, verify it, and tell how to connect. Again, it changes nothing."""
     if not request.waits:
@@ -53,6 +54,7 @@ def quickstart(request: Request, name: DemoName = "demo") -> None:
     }
     request.screen.answer(answer, lambda: (*_page(request, started), *pages.after(request.screen, done, passfile, waits=True)))
     request.service.password_shown(done)
+    offer_boot(request)
     if started.report.verdict == "refuted":
         raise Failed("refuted", say("cannot prove {name}", name=name), say("howdah verify {name} says why", name=name))
 

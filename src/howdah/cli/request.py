@@ -64,6 +64,19 @@ class Request:
             raise Invalid("usage", say("cannot wait {seconds} s: expected 0 to 86400", seconds=f"{self.patience:g}"))
         return Caller(_actor(), self.words, self._confirm, self.screen.progress.tell, self.waits, self.patience)
 
+    def agrees(self, offer: Phrase) -> bool:
+        """Tell whether something that is offered is taken, by --yes or by an answer; where nobody can be asked it is not."""
+        if self.yes or not self.screen.asks:
+            return self.yes
+        return self._answered([offer], say("do so? [y/N]"))
+
+    def _answered(self, lines: Iterable[Text], prompt: Phrase) -> bool:
+        for line in lines:
+            self.screen.note(line)
+        self.screen.err.write(self.screen.text(prompt) + " ")
+        self.screen.err.flush()
+        return _typed() in ("y", "yes", "д", "да")
+
     def _confirm(self, question: Question) -> None:
         """Return when agreed, by --yes or by an answer; refuse where nobody can be asked."""
         if self.yes:
@@ -71,12 +84,7 @@ class Request:
         if not self.screen.asks:
             message = say("cannot go on unasked: {question}{sessions}", question=question.text, sessions=_in_brief(question))
             raise Invalid("needs_yes", message, say("add --yes to agree"))
-        self.screen.note(question.text)
-        for line in _named(question):
-            self.screen.note(line)
-        self.screen.err.write(self.screen.text(say("go on? [y/N]")) + " ")
-        self.screen.err.flush()
-        if _typed() not in ("y", "yes", "д", "да"):
+        if not self._answered([question.text, *_named(question)], say("go on? [y/N]")):
             raise Failed("not_agreed", say("cannot go on: it was not agreed to"))
 
     def password(self, *, from_stdin: bool) -> Secret | None:

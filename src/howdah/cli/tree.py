@@ -39,6 +39,7 @@ PLACES: Mapping[str, str] = {
     "logs": "story",
     "ca": "machine",
     "repair": "repair",
+    "service": "service",
     "doctor": "machine",
     "spare": "detached",
     "empty-trash": "detached",
@@ -51,6 +52,7 @@ GROUPS: Mapping[str, str] = {
     "users": "The users of an instance, their passwords and rights",
     "members": "The PostgreSQL servers of an instance",
     "ca": "The certificate authority that clients verify with",
+    "service": "Start at boot, and stop in good order at shutdown",
 }
 TITLE = "Managed PostgreSQL whose connections are encrypted, pooled and proven."
 

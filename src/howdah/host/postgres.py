@@ -30,6 +30,8 @@ POLL_SECONDS = 0.002
 _LAST_WORDS_SECONDS = 2.0
 # initdb looks through all of /usr/share/zoneinfo for the machine's time zone, unless TZ names one; ours is set in the configuration
 _ENVIRONMENT = {**CLEAN_ENVIRONMENT, "TZ": "UTC"}
+# The kernel shall end one session for want of memory, not the postmaster, whose end is everybody's (fork_process.c; manual, 19.4.5)
+_CHILDREN_EXPENDABLE = {"PG_OOM_ADJUST_FILE": "/proc/self/oom_score_adj", "PG_OOM_ADJUST_VALUE": "0"}
 _INITDB = ("-N", "-k", "-U", "postgres", "--auth-local=peer", "--auth-host=reject", "-E", "UTF8", "--locale=C.UTF-8")
 
 
@@ -256,7 +258,10 @@ def start(seat: Seat, seconds: float = 60) -> Process:
     log = seat.layout.log / "startup.log"
     files.put(log, "", 0o600, seat.account)
     argv = (seat.bindir / "postgres", "-D", seat.layout.data)
-    started = process.spawn(argv, account=seat.account, cwd=seat.layout.data, env=_ENVIRONMENT, stdout=log, stderr=log)
+    env = {**_ENVIRONMENT, **(_CHILDREN_EXPENDABLE if os.geteuid() == 0 else {})}
+    started = process.spawn(argv, account=seat.account, cwd=seat.layout.data, env=env, stdout=log, stderr=log)
+    if os.geteuid() == 0:
+        process.spare_from_oom(started)
     _wait_ready(seat, started, deadline, seconds)
     return started
 
