@@ -75,6 +75,16 @@ class Reconciler:
         self._settle(want, account.operation)
         return account.close("done")
 
+    def stand_down(self, operation: Operation, on_step: OnStep) -> Operation:
+        """End an instance's processes, and leave what is wanted as it is: the next `converge` starts them again."""
+        account = _Account(self.store, operation, on_step)
+        try:
+            self._pass_until_done(replace(self.store.find_id(operation.instance_id), state="stopped"), account)
+        except Refusal as refusal:
+            account.close("failed", refusal)
+            raise
+        return account.close("done")
+
     def _pass_until_done(self, want: Instance, account: _Account) -> None:
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from howdah.catalog.extensions import extension
 from howdah.core import wishes
 from howdah.core.host import Refused
 from howdah.core.instance import HOPS, Hop, Instance, check_role
+from howdah.core.operation import headline
 from howdah.core.wishes import Change, Creation
 from howdah.errors import Conflict, NotFound
 from howdah.phrase import say
@@ -23,6 +25,7 @@ from howdah.service.caller import Caller, Done, Question, waits
 
 # between the choice of a free port and the start on it another program may take it: then another one is chosen
 _PORT_RACES = 3
+_LOGOUT: Final = say("logging out may break its servers (RemoveIPC): howdah service install, or loginctl enable-linger, keeps them")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Service(Births):
             return self._continue(want, caller)
         done = self.carry_out(want, operation, caller)
         self.host.refill_spares(want.version)
-        return replace(done, password=made)
+        notes = (_LOGOUT,) if self.host.facts().logout_harms else ()
+        return replace(done, password=made, notes=(*done.notes, *notes))
 
     def _continue(self, want: Instance, caller: Caller) -> Done:
         """Go on with what is already wanted; a password made but never shown is made again."""
@@ -81,6 +85,13 @@ class Service(Births):
     def _state(self, name: str, state: str, caller: Caller) -> Done:
         verb = "start" if state == "running" else "stop"
         return self.wish(name, verb, caller, lambda want: want if want.state == state else want.next(state=state))
+
+    def down(self, name: str, caller: Caller) -> Done:
+        """End an instance's processes, the pooler first, at a shutdown: it stays wanted as it is, and `repair` starts it again."""
+        want = self.store.find(name)
+        with self.lease(want.id, caller.words, caller.patience, waits(caller)):
+            operation = self.store.note(want, "down", caller.actor, {"request": caller.words})
+            return Done(want, self.reconciler.stand_down(operation, lambda step: caller.tell(headline(step.what, step.why))))
 
     def restart(self, name: str, caller: Caller) -> Done:
         """Restart PostgreSQL; settings that waited for it are applied. Pooled sessions wait, direct ones are ended."""
