@@ -346,6 +346,32 @@ def test_without_a_terminal_a_question_is_refused() -> None:
     assert b"needs_yes" in done.stderr or b"cannot go on unasked: this ends sessions; sessions: 12" in done.stderr
 
 
+OFFER = """
+from howdah import compose
+from howdah.cli.request import Request
+from howdah.cli.screen import Screen, streams
+from howdah.cli.service import offer_boot
+from howdah.core.boot import BootSeen
+seen = BootSeen(True, False, "howdah.service")
+compose.boot_seen, compose.install_boot = lambda home: seen, lambda home: print("told systemd")
+offer_boot(Request(Screen(*streams(json=False), False, str), "x", yes={yes}))
+"""
+
+
+@pytest.mark.parametrize(("typed", "told"), [("y\n", True), ("n\n", False), ("\n", False)])
+def test_to_start_at_boot_is_offered_on_a_terminal(typed: str, told: bool) -> None:
+    shown = on_terminal("builtins", f"exec({OFFER.format(yes=False)!r})", typed)
+    assert "systemd can start your instances at boot" in shown
+    assert ("told systemd" in shown, "howdah.service is installed" in shown, "nothing starts by itself" in shown) == (told, told, not told)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_to_start_at_boot_is_only_mentioned_where_nobody_can_be_asked(yes: bool) -> None:
+    command = [sys.executable, "-P", "-c", OFFER.format(yes=yes)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
+    assert ("told systemd" in done.stdout, "nothing starts by itself" in done.stderr) == (yes, not yes)
+
+
 # ---------------------------------------------------------------------------------------------------- the outermost door
 
 
