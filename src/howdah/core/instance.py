@@ -189,6 +189,8 @@ def check_address(text: str) -> str:
 def check_network(text: str) -> str:
     """Return a network in CIDR form; host bits must be zero, so that what is written is what is allowed."""
     try:
+        if "%" in text:  # an interface of this machine, fe80::1%eth0: neither server's rules know one
+            raise ValueError
         return str(ipaddress.ip_network(text))
     except ValueError:
         hint = say("give a network such as 10.1.0.0/16 or 2001:db8::/32, with the host bits zero")
