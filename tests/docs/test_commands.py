@@ -10,6 +10,14 @@ from tests.docs.pages import Block
 
 # What cannot run in a test: the page, the first command of the block, and why. The page says the same reason.
 NOT_RUN = {
+    ("docs/how-to/uninstall.md", "howdah service remove"): "it tells this machine's systemd",
+    ("docs/how-to/uninstall.md", "userdel howdah-pool"): "the user is the whole machine's",
+    ("docs/how-to/uninstall.md", "rm -rf ~/howdah                      # the clone"): "it removes the clone, and Debian packages",
+    ("docs/how-to/upgrade.md", "git pull                     # in the clone"): "it fetches the next version",
+    (
+        "docs/how-to/upgrade.md",
+        "cd /var/lib/howdah && rm -f store.sqlite3 store.sqlite3-wal store.sqlite3-shm && mv store.sqlite3.schema-1 store.sqlite3",
+    ): "there is no copy before a schema has changed",
     ("README.md", "git clone <this repository> howdah && cd howdah"): "it clones, and installs Debian packages",
     ("docs/how-to/start-after-a-reboot.md", "howdah service install"): "it tells this machine's systemd",
     ("README.md", "pipx install ./howdah     # the clone, or an address of it"): "it installs a package from the clone",
