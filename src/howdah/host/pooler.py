@@ -201,6 +201,8 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
         fault = trial.complaint(process.tail(directory / "log", 50))
         fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
         fault = fault or probe(wire.dial(want.pooled.listen[0]), seat.port)
+    except Refused:
+        raise  # its port is another's
     except Failed as failed:
         fault = failed.message
     if fault is not None:
