@@ -41,8 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    pgbouncer = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    named = [Path(each, "postgres") for each in os.environ.get("HOWDAH_POSTGRES_BINDIRS", "").split(":") if each]
+    servers = [*named, *sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))]
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    pgbouncer = os.environ.get("HOWDAH_PGBOUNCER") or found
     programs = [*map(str, servers), *([pgbouncer] if pgbouncer else [])]
     versions = [subprocess.run([p, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0] for p in programs]
     return [f"howdah on: {', '.join(versions) or 'no server'}; Linux {platform.release()}; {os.cpu_count()} cores; uid {os.getuid()}"]

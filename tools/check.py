@@ -1,15 +1,18 @@
 """Runs every check of the project one after the other, then pytest, and ends with one line of counts in which each check is one test.
 
-It decides nothing: what is checked, and how strictly, stands in `pyproject.toml`.
+It decides nothing: what is checked, and how strictly, stands in `pyproject.toml`. With `--all` alone, the tests on whole instances are run
+with the servers of other Debian releases, too.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -21,6 +24,11 @@ CHECKS = (
     ("ruff", "format", "--check"),
     ("mypy",),
     ("lint-imports", "--no-cache"),
+)
+# What is run again with the servers of other releases.
+ON_INSTANCES = tuple(
+    f"tests/real/test_{name}.py"
+    for name in ("life", "pooler_life", "tls", "people", "verify", "programs", "parsers_pooler", "parsers_server")
 )
 # Real servers on a busy machine: a few failures are looked at twice. More than these are a fault, not chance.
 MOST_AGAIN = 5
@@ -65,30 +73,50 @@ def count(report: Path) -> Count:
     return total
 
 
-def pytest(options: list[str]) -> Count:
+def pytest(options: list[str], environment: Mapping[str, str] | None = None) -> Count:
     """Run pytest; a few that failed are run once more, and what passes then is said to be unsteady, aloud, before it counts as passed."""
-    first, code = _pytest(options)
+    first, code = _pytest(options, environment or {})
     if code != 1 or not 0 < first.failed <= MOST_AGAIN:
         return first if code == 0 or first.failed else first + Count(failed=1)
     print(f"{first.failed} failed; once more, alone:", flush=True)
-    again, _ = _pytest([*options, "--last-failed", "--last-failed-no-failures=none"])
+    again, _ = _pytest([*options, "--last-failed", "--last-failed-no-failures=none"], environment or {})
     unsteady = first.failed - again.failed if again.passed else 0
     print(f"unsteady, failed above and passed alone: {unsteady}", flush=True)
     return Count(first.passed + unsteady, first.failed - unsteady, first.skipped)
 
 
-def _pytest(options: list[str]) -> tuple[Count, int]:
+def _pytest(options: list[str], environment: Mapping[str, str]) -> tuple[Count, int]:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
         command = [sys.executable, "-P", "-m", "pytest", "-rfEs", "--durations=10", f"--junitxml={report}", *options]
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
         return (count(report) if report.exists() else Count()), code
+
+
+def with_other_releases() -> Count:
+    """Run the tests on instances with the servers of each other Debian release; a release that cannot be had is told and skipped."""
+    fetch, total = [sys.executable, "-P", str(ROOT / "tools/releases.py")], Count()
+    for release in subprocess.run(fetch, capture_output=True, text=True, check=True).stdout.split():
+        with tempfile.TemporaryDirectory() as scratch:
+            Path(scratch).chmod(0o711)  # the servers are other users
+            fetched = subprocess.run([*fetch, release, str(Path(scratch, release))], capture_output=True, text=True, check=False)
+            if fetched.returncode:
+                print(f"skipped: the servers of {release}: {fetched.stderr.strip()}", flush=True)
+                total += Count(skipped=1)
+                continue
+            programs = json.loads(fetched.stdout)
+            print(f"with the servers of {release}: {', '.join(programs['versions'])}", flush=True)
+            total += pytest(list(ON_INSTANCES), programs["environment"])
+    return total
 
 
 def main() -> int:
     """Check and test; exit code 1 when anything failed."""
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    total = sum((run(check) for check in CHECKS), Count()) + pytest(sys.argv[1:])
+    options = sys.argv[1:]
+    total = sum((run(check) for check in CHECKS), Count()) + pytest(options)
+    if options == ["--all"]:
+        total += with_other_releases()
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed else 0
 
