@@ -102,6 +102,7 @@ class SweepLogs(Step):
     """Start the sweeper beside PostgreSQL, which removes its oldest logs."""
 
     what = say("keep PostgreSQL's logs within their limit")
+    touches = frozenset({"server"})
 
     def apply(self, host: Host) -> None:
         host.sweep_logs(self.want)
