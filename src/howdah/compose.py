@@ -15,6 +15,7 @@ from howdah.store.sqlite import open_store
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from typing import Any
 
     from howdah.connect import Snippet, Target
     from howdah.core.aging import Older
@@ -61,14 +62,31 @@ def local_host(home: Path) -> LocalHost:
 
 def verify(home: Path, name: str) -> Report:
     """Check an instance from a client's seat, on both hops."""
+    return prove(home, name)[0]
+
+
+def prove(home: Path, name: str) -> tuple[Report, Callable[[], dict[str, Any]]]:
+    """Check an instance as `verify` does; return beside the report how to make its receipt."""
     import time
 
+    from howdah.host import receipts
     from howdah.host.seat import LocalSeat
-    from howdah.verify import verify as check
+    from howdah.verify import Making, judged, looked, receipt
 
-    want = open_store(home, make=False).find(name)
+    want, begun = open_store(home, make=False).find(name), time.monotonic()
     with lease(home, want.id, f"howdah verify {want.name}", PATIENCE_SECONDS):  # two looks at once would change each other's probe
-        return check(want, LocalSeat(local_host(home), want), time.time())
+        look = looked(want, LocalSeat(local_host(home), want), time.time())
+        report = judged(look)
+    seconds = time.monotonic() - begun
+    return report, lambda: receipt(report, look, Making(*receipts.who_and_where(), seconds, receipts.programs()))
+
+
+def receipt_place(path: Path) -> Callable[[str], None]:
+    """Return how to put a receipt there, or refuse the place at once."""
+    from howdah.host import receipts
+
+    receipts.check(path)
+    return partial(receipts.write, path)
 
 
 def doctor(home: Path) -> tuple[Finding, ...]:

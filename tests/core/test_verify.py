@@ -155,10 +155,18 @@ def logins(tried: Tried, views: Views | None = None) -> Logins:
 
 
 @pytest.mark.parametrize(
-    ("kind", "outcome"), [("closed", "pass"), ("silent", "pass"), ("error", "pass"), ("authentication", "fail"), ("unreachable", "fail")]
+    ("answer", "outcome"),
+    [
+        (Answer("closed"), "pass"),
+        (Answer("silent"), "pass"),
+        (Answer("error", "08P01", "received unencrypted data after SSL request"), "pass"),
+        (Answer("error", "08P01", "no such user"), "fail"),
+        (Answer("authentication", "10"), "fail"),
+        (Answer("unreachable"), "fail"),
+    ],
 )
-def test_injected_bytes_must_not_be_answered(kind: str, outcome: str) -> None:
-    told = Told(injected=Answer(kind, "10"))  # type: ignore[arg-type]
+def test_injected_bytes_must_not_be_answered(answer: Answer, outcome: str) -> None:
+    told = Told(injected=answer)
     assert result("injection-dropped", look(told_direct=told)).result == outcome
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +27,9 @@ User = Annotated[str | None, typer.Option("--user", metavar="U", help="the user;
 SslMode = Annotated[
     str | None, typer.Option("--sslmode", metavar="require|verify-full", help="verify-full if not said: who answers is verified, too")
 ]
+Receipt = Annotated[
+    Path | None, typer.Option("--receipt", metavar="FILE", help="also write what was found, with all that an auditor needs, as JSON")
+]
 RESULTS: Mapping[str, tuple[Phrase, str]] = {
     "pass": (say("pass"), "green"),
     "fail": (say("FAIL"), "red"),
@@ -33,13 +39,18 @@ RESULTS: Mapping[str, tuple[Phrase, str]] = {
 
 
 @verb("verify", example="howdah verify shop")
-def verify(request: Request, name: Name) -> None:
+def verify(request: Request, name: Name, receipt: Receipt = None) -> None:
     """Prove that connections are encrypted, authenticated and pooled. It looks from a client's seat, over the wire, on both hops."""
     from howdah import compose
 
+    put = compose.receipt_place(receipt) if receipt is not None else None
     request.screen.progress.tell(say("verifying {name}", name=name))
-    report = compose.verify(request.home, name)
+    report, make_receipt = compose.prove(request.home, name)
     request.screen.answer(report.to_json(), lambda: findings(request.screen, report))
+    if put is not None:
+        put(text := json.dumps(make_receipt(), indent=2, ensure_ascii=False) + "\n")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        request.screen.note(request.screen.text(say("receipt: {file}, SHA-256 {digest}", file=receipt, digest=digest)))
     if report.verdict == "refuted":
         count = sum(line.finding.result == "fail" for line in report.checks)
         hint = say("each failed check above says what to do")

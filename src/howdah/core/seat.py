@@ -6,14 +6,14 @@ No method judges. Each one answers within its own time limit, and raises a Refus
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from howdah.core.observed import Observed
 from howdah.secret import Secret
 
-KeptKind = Literal["key", "ca-key", "data", "configuration", "socket", "secret"]
+KeptKind = Literal["key", "ca-key", "data", "configuration", "socket", "secret", "log", "place"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,41 @@ class PoolSession:
     backend: int = 0  # of a server session: pid of the PostgreSQL process (remote_pid)
 
 
+@dataclass(frozen=True)
+class Pool:
+    """What the pooler that takes new logins tells of itself, beside its settings: where each database leads, and where it listens."""
+
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    listens: frozenset[tuple[str, int]] = frozenset()
+    secrets: int = 0  # bytes in its auth_file
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a database of the pooler leads (SHOW DATABASES): a socket's directory or a host, a port, and the user it is forced to be."""
+
+    host: str
+    port: int
+    user: str = ""
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A setting that does not come from Howdah's own file: `where` is the other file or source, or whose sessions have it."""
+
+    name: str
+    value: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Who may act as a role that reaches beyond the database."""
+
+    member: str
+    role: str
+
+
 class Seat(Protocol):
     """A machine as the checks need it, for one instance."""
 
@@ -95,6 +130,18 @@ class Seat(Protocol):
         """Return the roles whose stored password is not a SCRAM-SHA-256 verifier; roles without a password are not among them."""
         ...
 
+    def strangers(self) -> Sequence[Stranger]:
+        """Return the settings in force that do not come from Howdah's own file, and those of single roles and databases."""
+        ...
+
+    def memberships(self) -> Sequence[Membership]:
+        """Return who is a member of a role that runs programs, reaches files, or is Howdah's own; and who bypasses row security."""
+        ...
+
+    def pool(self) -> Pool:
+        """Return what the newest generation of the pooler tells; a refusal where none answers."""
+        ...
+
     def kept(self) -> Sequence[Kept]:
-        """Return every file and directory of the instance that holds a key, data, configuration or a secret, and the CA's key."""
+        """Return every file and directory of the instance that holds a key, data, configuration, a log or a secret, and the CA's key."""
         ...

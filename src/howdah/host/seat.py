@@ -10,9 +10,9 @@ from typing import Final
 
 from howdah.core.instance import HOPS, PROBE_ROLE, Instance
 from howdah.core.observed import Observed
-from howdah.core.seat import Backend, Kept, KeptKind, PoolSession, Rule
-from howdah.errors import Refusal
-from howdah.host import admin, pgbouncer, pooler, roles, sql
+from howdah.core.seat import Backend, Kept, KeptKind, Membership, Pool, PoolSession, Rule, Stranger, Target
+from howdah.errors import Refusal, Unavailable
+from howdah.host import addresses, admin, pgbouncer, pooler, roles, sql
 from howdah.host.local import LocalHost
 from howdah.phrase import say
 from howdah.secret import Secret
@@ -27,6 +27,23 @@ SELECT line_number, type, coalesce(array_to_string(database, ','), ''), coalesce
     concat_ws('/', address, netmask), auth_method FROM pg_hba_file_rules WHERE error IS NULL ORDER BY line_number
 """
 _WEAK: Final = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL AND rolpassword NOT LIKE 'SCRAM-SHA-256$%' ORDER BY 1"
+_STRANGERS: Final = """
+SELECT name, setting, coalesce(sourcefile, source) FROM pg_settings
+WHERE source IN ('environment variable', 'command line', 'global')
+    OR source = 'configuration file' AND sourcefile <> current_setting('config_file')
+UNION ALL
+SELECT split_part(x, '=', 1), substr(x, strpos(x, '=') + 1), concat_ws(' ', coalesce(r.rolname, 'everybody'), 'in ' || d.datname)
+FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) x
+    LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+ORDER BY 1, 3
+"""
+_MEMBERSHIPS: Final = """
+SELECT m.rolname, r.rolname FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+WHERE (r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')
+    OR r.rolname ~ '^howdah_' OR r.oid = 10) AND m.oid <> 10
+UNION ALL SELECT rolname, 'BYPASSRLS' FROM pg_roles WHERE rolbypassrls AND NOT rolsuper
+ORDER BY 1, 2
+"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,28 @@ class LocalSeat:
         with sql.control(self.host.seat(self.want), say("look at stored passwords")) as session:
             return [row[0] for row in session.execute(_WEAK)]
 
+    def strangers(self) -> Sequence[Stranger]:
+        """Return the settings that do not come from Howdah's own file."""
+        with sql.control(self.host.seat(self.want), say("look for settings of others")) as session:
+            return [Stranger(*row) for row in session.execute(_STRANGERS)]
+
+    def memberships(self) -> Sequence[Membership]:
+        """Return who is a member of a role that reaches beyond the database."""
+        with sql.control(self.host.seat(self.want), say("look at memberships")) as session:
+            return [Membership(*row) for row in session.execute(_MEMBERSHIPS)]
+
+    def pool(self) -> Pool:
+        """Return what the newest generation tells."""
+        layout = self.host.layout(self.want.id)
+        directory = layout.generation(max(pgbouncer.numbers(layout.pool), default=0))
+        with pgbouncer.enter(directory) as asked:
+            rows = [row for row in asked.ask("SHOW DATABASES") if row.get("name") != admin.CONSOLE_DATABASE]
+        member = pgbouncer.quick_look(directory).member
+        if member is None:
+            raise Unavailable("no_pooler", say("PgBouncer is not running"))
+        targets = {row["name"] or "": Target(row["host"] or "", int(row["port"] or 0), row["force_user"] or "") for row in rows}
+        return Pool(targets, addresses.listened(member.pid), _size(layout.pool / "users.txt"))
+
     def kept(self) -> Sequence[Kept]:
         """Return what is to be kept from others."""
         return list(self._kept())
@@ -100,16 +139,28 @@ class LocalSeat:
         yield from look("secret", self.host.home / "store.sqlite3", 0o600, own)
         yield from look("data", layout.data, 0o700, server)
         yield from look("socket", layout.socket_dir, 0o710, server)
+        for path, owner in ((self.host.home, own), (layout.ca_file.parent, own), (layout.root, own), (layout.pg, server)):
+            yield from look("place", path, 0o755, owner)
+        for path in (layout.log, *layout.log.glob("*.log")):
+            yield from look("log", path, 0o700 if path == layout.log else 0o600, server)
         for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf"):
             yield from look("configuration", layout.data / name, 0o600, server)
         yield from look("secret", layout.passfile, 0o600, own)
         for hop, user in zip(HOPS, (server, pool), strict=True):
+            yield from look("place", layout.tls(hop), 0o755, user)
             for key in layout.tls(hop).glob("*.key"):
                 yield from look("key", key, 0o600, user)
         if layout.pool.exists():
             yield from look("socket", layout.pool, 0o700, pool)
             for path in (*layout.pool.glob("hba.*"), *layout.pool.glob("g*/pgbouncer.ini"), layout.pool / "users.txt"):
                 yield from look("configuration", path, 0o600, pool)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _look(kind: KeptKind, path: Path, widest: int, owners: frozenset[str]) -> Iterator[Kept]:

@@ -12,17 +12,29 @@ from howdah.errors import Refusal
 from howdah.phrase import say
 from howdah.verify.checks import checks
 from howdah.verify.look import Context, Look
+from howdah.verify.receipt import Making, receipt
 from howdah.verify.report import Check, Finding, Line, Place, Report, failed, skipped
 
-__all__ = ["Report", "Seat", "verify"]
+__all__ = ["Look", "Making", "Report", "Seat", "judged", "looked", "receipt", "verify"]
 
 _ORDER: tuple[Place, ...] = ("direct", "pooled", "instance")
 
 
 def verify(want: Instance, seat: Seat, now: float) -> Report:
     """Run every check that concerns this instance and return what was found; `now` in seconds since the epoch."""
+    return judged(looked(want, seat, now))
+
+
+def looked(want: Instance, seat: Seat, now: float) -> Look:
+    """Look at everything that takes long; the rest is looked at when a check asks for it."""
     look = Look(want, seat, now)
     look.begin()
+    return look
+
+
+def judged(look: Look) -> Report:
+    """Run every check on what was looked at."""
+    want = look.want
     pooler = want.pooler is not None
     lines = [Line(each, place, judge(each, look, hop)) for each in checks() for place, hop in each.places(pooler)]
     if not pooler:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 SECONDS = 3
+CANCEL_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 0.1
+_SLEEP = f"SELECT pg_catalog.pg_sleep({CANCEL_SECONDS})"
+_CANCELLED = "57014"
 DATABASE = "postgres"
 _NOWHERE = "/nonexistent"
 # The server's words when it turns anybody away, whoever he is; they prove nothing about a password.
@@ -39,6 +44,15 @@ class Login:
         """Whether the server itself turned this one away, and not everybody; or asked for a password where there was none to give."""
         said = "FATAL" in self.words or "ERROR" in self.words
         return not self.admitted and (_NO_PASSWORD in self.words or (said and not any(word in self.words for word in _BUSY)))
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """How a running statement was cancelled: `words` are the server's, or why it was not."""
+
+    worked: bool
+    words: str = ""
+    milliseconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +107,36 @@ class Client:
         except psycopg.Error as error:
             session.close()
             return Login(False, words(error)), None
+
+    def cancel(self, user: str, password: Secret) -> Cancel:
+        """Log in, begin a statement that takes long, and cancel it as a driver does: on a connection of its own."""
+        import psycopg
+
+        try:
+            with self.open(user, password) as session, ThreadPoolExecutor(1) as other:
+                begun = time.monotonic()
+                running, trouble = other.submit(_fails_with, session, _SLEEP), ""
+                while not running.done() and time.monotonic() < begun + CANCEL_SECONDS:
+                    try:
+                        session.cancel_safe(timeout=CANCEL_SECONDS)  # nothing happens where the statement has not begun yet
+                    except psycopg.Error as error:
+                        trouble = words(error)
+                    wait([running], CANCEL_AGAIN_SECONDS)
+                state, said = running.result()
+                return Cancel(state == _CANCELLED, said or trouble or "it ran to its end", 1000 * (time.monotonic() - begun))
+        except psycopg.Error as error:
+            return Cancel(False, words(error))
+
+
+def _fails_with(session: Connection, statement: str) -> tuple[str, str]:
+    """Run a statement; return the SQLSTATE and the words with which it fails, or none."""
+    import psycopg
+
+    try:
+        session.execute(statement.encode())
+        return "", ""
+    except psycopg.Error as error:
+        return error.sqlstate or "", words(error)
 
 
 def backend(session: Connection) -> int:

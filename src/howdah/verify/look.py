@@ -16,11 +16,11 @@ from typing import NoReturn, TypeVar
 from howdah.core.endpoint import Endpoint, endpoints
 from howdah.core.instance import Hop, Instance
 from howdah.core.observed import Generation, Inside, Observed, Server
-from howdah.core.seat import Backend, Kept, PoolSession, Rule, Seat
+from howdah.core.seat import Backend, Kept, Membership, Pool, PoolSession, Rule, Seat, Stranger
 from howdah.errors import Refusal, Unavailable
 from howdah.phrase import Phrase, say
 from howdah.secret import Secret
-from howdah.verify.client import Client, Login
+from howdah.verify.client import Cancel, Client, Login
 from howdah.verify.stranger import Told, begin, foreign_authority, listen
 from howdah.wire import Answer
 
@@ -31,6 +31,7 @@ NOBODY = "howdah_nobody"
 THREADS = 8
 _WRONG = Secret("wrong on purpose")
 _NOT_TRIED = Login(False, "not tried")
+_NOT_CANCELLED = Cancel(False, "not tried")
 _NOT_ASKED = Answer("unreachable", message="not asked")
 _ANSWERS = ("authentication", "error")
 _T = TypeVar("_T")
@@ -47,6 +48,8 @@ class Tried:
     without: Login = _NOT_TRIED
     unknown: Login = _NOT_TRIED
     expired: Login = _NOT_TRIED
+    locked: Login = _NOT_TRIED  # after login was taken from the role
+    cancel: Cancel = _NOT_CANCELLED
     backends: tuple[int, ...] = ()
 
 
@@ -122,6 +125,23 @@ class Look:
         return self._once("weak_secrets", self.seat.weak_secrets)
 
     @property
+    def strangers(self) -> Sequence[Stranger]:
+        """Settings that do not come from Howdah's own file."""
+        _ = self.server
+        return self._once("strangers", self.seat.strangers)
+
+    @property
+    def memberships(self) -> Sequence[Membership]:
+        """Who may act as a role that reaches beyond the database."""
+        _ = self.server
+        return self._once("memberships", self.seat.memberships)
+
+    @property
+    def pool(self) -> Pool:
+        """What the pooler tells beside its settings."""
+        return self._once("pool", self.seat.pool)
+
+    @property
     def kept(self) -> Sequence[Kept]:
         """What is to be kept from others."""
         return self._once("kept", self.seat.kept)
@@ -157,12 +177,22 @@ class Look:
             # where a right login was not even answered, every other one would only wait for its time limit
             answering = [hop for hop, each in tried.items() if each.right.admitted or each.right.refused]
             refused = {hop: threads.submit(_refused, clients[hop], role, tried[hop]) for hop in answering}
-            tried |= {hop: each.result() for hop, each in refused.items()}
+            cancelled = {hop: threads.submit(clients[hop].cancel, role, password) for hop in answering}
+            tried |= {hop: replace(each.result(), cancel=cancelled[hop].result()) for hop, each in refused.items()}
             self.seat.expire_probe()
-            expired = {hop: threads.submit(clients[hop].attempt, role, password) for hop in answering}
-            return Logins(role, tried | {hop: replace(tried[hop], expired=each.result()) for hop, each in expired.items()}, views)
+            expired = self._again(threads, clients, answering, role, password)
+            self.seat.close_probe()
+            locked = self._again(threads, clients, answering, role, password)
+            tried |= {hop: replace(tried[hop], expired=expired[hop], locked=locked[hop]) for hop in answering}
+            return Logins(role, tried, views)
         finally:
             self.seat.close_probe()
+
+    @staticmethod
+    def _again(threads: Executor, clients: Mapping[Hop, Client], hops: Sequence[Hop], role: str, password: Secret) -> Mapping[Hop, Login]:
+        """Log in once more with the password that was right."""
+        begun = {hop: threads.submit(clients[hop].attempt, role, password) for hop in hops}
+        return {hop: each.result() for hop, each in begun.items()}
 
     def _right(self, clients: Mapping[Hop, Client], role: str, password: Secret) -> tuple[dict[Hop, Tried], Views]:
         """Hold a session on each hop while both servers say how they see it; then come again through the pooler."""

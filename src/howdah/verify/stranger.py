@@ -21,6 +21,10 @@ WEAK_CIPHERS = (
     "ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:"
     "ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES128-SHA:AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA"
 )
+# Mozilla's profile names X25519, P-256 and P-384; this one is among OpenSSL's defaults, too.
+OTHER_GROUP = "secp521r1"
+# A server that knows no direct TLS may wait in silence for the rest of what it takes for a packet (PgBouncer 1.24).
+DIRECT_SECONDS = 0.5
 OLD_VERSIONS: tuple[TlsVersion, ...] = ("TLSv1", "TLSv1.1")
 # An authority that has signed nothing and never will: its key was thrown away when this was made.
 FOREIGN_AUTHORITY = """\
@@ -52,6 +56,10 @@ class Told:
     foreign: Handshake = _NO_TLS  # verified with an authority that is not ours
     tls12: Handshake = _NO_TLS
     weak: Handshake = _NO_TLS
+    group: Handshake = _NO_TLS  # with a group that nobody should need
+    direct: Handshake = _NO_TLS  # begun without asking for it
+    bare: Handshake = _NO_TLS  # the same, without ALPN
+    gss: Answer | None = _NOTHING
     old: Mapping[TlsVersion, bool | None] = field(default_factory=dict)
     injected: Answer = _NOTHING
     control: Answer = _NOTHING  # the beginning of a login, as each of these
@@ -103,7 +111,11 @@ def _encrypted(endpoint: Endpoint, first: Answer, ca: str, foreign: str, threads
     names = {name: shake(Trust(ca, name)) for name in dict.fromkeys((host, *endpoint.hostnames))}
     tls12, weak = shake(Trust(maximum=_TLS12)), shake(Trust(maximum=_TLS12, ciphers=WEAK_CIPHERS))
     old = {version: threads.submit(wire.tls_version_accepted, host, port, version) for version in OLD_VERSIONS}
-    injected = threads.submit(wire.inject, host, port)
+    injected, gss = threads.submit(wire.inject, host, port), threads.submit(wire.ask_for_gss, host, port)
+    group = shake(Trust(group=OTHER_GROUP))
+    direct, bare = (
+        threads.submit(wire.handshake, host, port, trust=Trust(direct=True, alpn=alpn), seconds=DIRECT_SECONDS) for alpn in (True, False)
+    )
     return Told(
         plaintext=first,
         served=served.result(),
@@ -112,6 +124,10 @@ def _encrypted(endpoint: Endpoint, first: Answer, ca: str, foreign: str, threads
         foreign=other.result(),
         tls12=tls12.result(),
         weak=weak.result(),
+        group=group.result(),
+        direct=direct.result(),
+        bare=bare.result(),
+        gss=gss.result(),
         old={version: each.result() for version, each in old.items()},
         injected=injected.result(),
     )

@@ -33,6 +33,16 @@ def secrets_private(context: Context) -> Finding:
     return _kept(context, "secret")
 
 
+@check("logs-private", "instance", say("logs are readable by their server alone"), "medium")
+def logs_private(context: Context) -> Finding:
+    return _kept(context, "log")
+
+
+@check("places-closed", "instance", say("nobody else may put anything where an instance lives"), "high")
+def places_closed(context: Context) -> Finding:
+    return _kept(context, "place")
+
+
 @check("authority-apart", "instance", say("the servers cannot read the authority's key"), "critical")
 def authority_apart(context: Context) -> Finding:
     found = _kept(context, "ca-key")

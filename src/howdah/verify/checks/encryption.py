@@ -5,9 +5,9 @@ from __future__ import annotations
 from howdah.core.endpoint import certificate_names
 from howdah.phrase import say
 from howdah.verify.look import Context
-from howdah.verify.report import Finding, check, failed, passed, warned
+from howdah.verify.report import Finding, check, failed, passed
+from howdah.verify.stranger import OTHER_GROUP
 
-_DAY = 86400
 _MODERN = ("TLSv1.2", "TLSv1.3")
 
 
@@ -98,38 +98,49 @@ def foreign_authority_refused(context: Context) -> Finding:
     return passed(say("with a foreign authority the client says: {reason}", reason=told.foreign.error))
 
 
-@check("certificate-dates", "both", say("the certificate served is valid today, and for a while"), "high", tls=True)
-def certificate_dates(context: Context) -> Finding:
-    served = context.told.served.certificate
-    if served is None:
-        return failed(say("no certificate is served"), context.repair)
-    left, life = served.not_after - context.look.now, served.not_after - served.not_before
-    days, whole = int(left // _DAY), int(life // _DAY)
-    if context.look.now < served.not_before:
-        return failed(
-            say("it is not valid yet: is the clock right?"), say("set the clock, then run `howdah repair {name}`", name=context.want.name)
-        )
-    if left < 0:
-        return failed(say("it expired {days} days ago", days=-days), context.repair)
-    evidence = say("{days} days left of {whole}", days=days, whole=whole)
-    return warned(evidence, context.repair) if left < life / 3 else passed(evidence)
+@check("tls-groups", "both", say("keys are exchanged in strong groups alone"), "low", tls=True)
+def tls_groups(context: Context) -> Finding:
+    told = context.told
+    if told.served.error:
+        return failed(say("cannot tell: {reason}", reason=told.served.error), context.repair)
+    if not told.group.error:
+        return failed(say("{group} is accepted", group=OTHER_GROUP), context.repair)
+    return passed(say("{group} is refused: {reason}", group=OTHER_GROUP, reason=told.group.error))
 
 
-@check("certificate-newest", "both", say("the certificate served is the newest on disk"), "high", tls=True)
-def certificate_newest(context: Context) -> Finding:
-    served, pairs = context.told.served, context.seen.disk.pairs.get(context.hop, ())
-    newest = next((pair for pair in pairs if pair.trusted), None)
-    if newest is None or newest.serial != served.serial:
-        found = newest.serial if newest is not None else say("nothing")
-        return failed(say("{served} is served, on disk is {found}", served=served.serial or "-", found=found), context.repair)
-    return passed(say("serial {serial}", serial=newest.serial))
+@check("direct-tls", "both", say("TLS begun at once is the same TLS, or none"), "low", tls=True)
+def direct_tls(context: Context) -> Finding:
+    told = context.told
+    spoken = [shake for shake in (told.direct, told.bare) if not shake.error]
+    if not spoken:
+        return passed(say("it is not spoken: {reason}", reason=told.direct.error))
+    other = [shake.serial for shake in spoken if shake.fingerprint != told.served.fingerprint]
+    if other:
+        return failed(say("another certificate is served: {serial}", serial=", ".join(other)), context.repair)
+    said = ", ".join(shake.alpn or "-" for shake in spoken)
+    return passed(say("{version}, the same certificate, ALPN {alpn}", version=spoken[0].version, alpn=said))
+
+
+@check("gss-no-way-round", "both", say("asking for GSS encryption is no way round TLS"), "medium", tls=True)
+def gss_no_way_round(context: Context) -> Finding:
+    answer = context.told.gss
+    if answer is not None:
+        said = say("asked for it, then in plaintext, it answered: {words}", words=answer.message or answer.kind)
+        return passed(said) if answer.demands_tls or answer.kind == "closed" else failed(said, context.repair)
+    lax = [
+        f"{rule.line}: {rule.kind} {rule.method}" for rule in context.look.rules if rule.kind == "hostgssenc" and rule.method != "reject"
+    ]
+    if lax:
+        return failed(say("it is taken up, and line {lines} of pg_hba.conf admits by it", lines="; ".join(lax)), context.repair)
+    return passed(say("it is taken up, and no line of pg_hba.conf admits by it"))
 
 
 @check("injection-dropped", "both", say("bytes sent before TLS are dropped (CVE-2021-23214, CVE-2021-3935)"), "high", tls=True)
 def injection_dropped(context: Context) -> Finding:
     answer = context.told.injected
     said = say("a startup message sent with the request for TLS: {kind} {words}", kind=answer.kind, words=answer.message)
-    if answer.kind in ("closed", "error"):
+    # an error may be the answer to the injected message itself; only this one says that it was thrown away
+    if answer.kind == "closed" or (answer.kind == "error" and "unencrypted data" in answer.message):
         return passed(said)
     update = say("update PostgreSQL and PgBouncer, then run `howdah restart {name}`", name=context.want.name)
     # silence is what a server does that waits for a real startup message: the injected one was dropped

@@ -13,6 +13,7 @@ from howdah.verify.report import Finding, check, failed, passed, skipped
 from howdah.wire import Answer
 
 _SASL = "10"
+_PROVES_NOTHING = say("a right login does not work either, so a refusal proves nothing")
 _SCRAM = {"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"}
 
 
@@ -61,10 +62,29 @@ def _refused(context: Context, login: Login, how: Phrase | None = None) -> Findi
     if login.admitted:
         return failed(say("it was let in {how}", how=how or say("all the same")), context.repair)
     if not context.tried.right.admitted:
-        return skipped(say("a right login does not work either, so a refusal proves nothing"), context.repair)
+        return skipped(_PROVES_NOTHING, context.repair)
     if not login.refused:
         return failed(say("cannot tell: {words}", words=login.words), context.repair)
     return passed(say("it answered: {words}", words=login.words))
+
+
+@check("locked-role-refused", "both", say("a role that was locked is refused, though it was connected before"), "critical")
+def locked_role_refused(context: Context) -> Finding:
+    return _refused(context, context.tried.locked, say("after NOLOGIN"))
+
+
+@check("refusals-alike", "direct", say("a refusal does not tell which roles there are"), "medium")
+def refusals_alike(context: Context) -> Finding:
+    # PgBouncer (to 1.26) says "no such user" when the lookup finds none, whatever is configured: the pooled hop is not asked.
+    role, wrong, unknown = context.look.logins.role, context.tried.wrong, context.tried.unknown
+    if not context.tried.right.admitted:
+        return skipped(_PROVES_NOTHING, context.repair)
+    if not (wrong.refused and unknown.refused):
+        return failed(say("cannot tell: {words}", words=wrong.words if not wrong.refused else unknown.words), context.repair)
+    said, other = wrong.words.replace(role, "…"), unknown.words.replace(NOBODY, "…")
+    if said != other:
+        return failed(say("a wrong password: {words}; an unknown role: {other}", words=said, other=other), context.repair)
+    return passed(say("both times: {words}", words=said))
 
 
 @check("control-role-refused", "both", say("the control role cannot log in over the network"), "critical")
@@ -109,6 +129,17 @@ def _said(answer: Answer) -> dict[str, str]:
     return {"kind": answer.kind, "code": answer.code, "words": answer.message}
 
 
+@check("cancel-works", "both", say("a running statement can be cancelled"), "medium")
+def cancel_works(context: Context) -> Finding:
+    cancel = context.tried.cancel
+    if not context.tried.right.admitted:
+        return skipped(say("a right login does not work, so nothing could be begun"), context.repair)
+    if not cancel.worked:
+        fix = say("let nothing stand between clients and the port that keeps their cancel requests from it")
+        return failed(say("it was not: {words}", words=cancel.words), fix)
+    return passed(say("{words}, after {milliseconds} ms", words=cancel.words, milliseconds=round(cancel.milliseconds)))
+
+
 @check("session-encrypted", "both", say("the server itself sees the session encrypted"), "critical", tls=True)
 def session_encrypted(context: Context) -> Finding:
     return _seen_by_postgres(context) if context.hop == "direct" else _seen_by_pgbouncer(context)
@@ -143,3 +174,14 @@ def no_plaintext_session(context: Context) -> Finding:
         fix = say("let them connect anew, or end them: `howdah params set {name} ssl=on --yes`", name=context.want.name)
         return failed(say("{count} open: {names}", count=len(plain), names=names), fix)
     return passed(say("{count} sessions, all encrypted", count=every))
+
+
+@check("locked-have-left", "both", say("nobody is connected who may not log in"), "high")
+def locked_have_left(context: Context) -> Finding:
+    roles = context.server.roles
+    sessions = context.server.sessions if context.hop == "direct" else tuple(s for each in context.seen.pooler for s in each.clients)
+    locked = [str(session) for session in sessions if session.user not in roles or not roles[session.user].login]
+    if locked:
+        fix = say("end them: SELECT pg_terminate_backend(pid); those of the pooler: `howdah restart {name}`", name=context.want.name)
+        return failed(say("{count} open: {names}", count=len(locked), names=", ".join(locked[:5])), fix)
+    return passed(say("{count} sessions, all of roles that may log in", count=len(sessions)))

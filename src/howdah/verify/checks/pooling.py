@@ -9,6 +9,7 @@ from howdah.phrase import say
 from howdah.verify.look import Context
 from howdah.verify.report import Finding, check, failed, passed, warned
 
+CONSOLE_USER = "pgbouncer"
 # below this version the lookup runs in the database that the client asked for
 _AUTH_DBNAME = (1, 19)
 
@@ -104,3 +105,45 @@ def connections_fit(context: Context) -> Finding:
     if each == 0 or each > most - budget.RESERVED or clients > budget.largest_clients(context.want, facts):
         return failed(evidence, fix)
     return warned(evidence, fix) if each * numbers["databases"] > most else passed(evidence)
+
+
+@check("pooler-files", "pooled", say("PgBouncer's files are as wanted: the next start will be like this one"), "high")
+def pooler_files(context: Context) -> Finding:
+    pair = next((pair for pair in context.seen.disk.pairs.get("pooled", ()) if pair.trusted), None)
+    if pair is None:
+        return failed(say("it has no certificate"), context.repair)
+    wanted = texts.pooler_files(context.want, context.seen.layout, pair, context.seen.facts)
+    seen = context.pooler.files
+    altered = [each.name for each in wanted if each.name not in seen or seen[each.name].digest != texts.digest(each.text)]
+    if altered:
+        return failed(say("{names} are not as wanted", names=", ".join(altered)), context.repair)
+    return passed(say("{names}", names=", ".join(each.name for each in wanted)))
+
+
+@check("pooler-secrets", "pooled", say("PgBouncer keeps no password of its own (CVE-2026-107350)"), "critical")
+def pooler_secrets(context: Context) -> Finding:
+    file, size = context.pooler.config.get("auth_file", ""), context.look.pool.secrets
+    if size or not file:
+        return failed(say("{file} has {count} bytes", file=file or "auth_file", count=size), context.repair)
+    return passed(say("{file} is empty: users come by the lookup alone", file=file))
+
+
+@check("console-narrow", "pooled", say("the console is for the pooler's own user alone"), "high")
+def console_narrow(context: Context) -> Finding:
+    config = context.pooler.config
+    found = {name: config.get(name, "") for name in ("admin_users", "stats_users")}
+    evidence = say("{settings}", settings=", ".join(f"{name}={value}" for name, value in found.items()))
+    right = found == {"admin_users": CONSOLE_USER, "stats_users": ""}
+    return passed(evidence) if right else failed(evidence, context.repair)
+
+
+@check("pool-targets", "pooled", say("every database of the pooler leads to this PostgreSQL, as the client itself"), "critical")
+def pool_targets(context: Context) -> Finding:
+    here = (str(context.seen.layout.socket_dir), context.want.port, "")
+    targets = context.look.pool.targets
+    astray = [
+        f"{name} → {each.user}@{each.host}:{each.port}" for name, each in targets.items() if (each.host, each.port, each.user) != here
+    ]
+    if astray:
+        return failed(say("SHOW DATABASES: {targets}", targets=", ".join(astray)), context.repair)
+    return passed(say("SHOW DATABASES: {names}, all at {place}", names=", ".join(targets) or "-", place=here[0]))
