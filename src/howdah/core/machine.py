@@ -80,7 +80,7 @@ class Machine(Watch, Host, Protocol):
         ...
 
     def verifier(self, user: str, password: Secret) -> Secret:
-        """Return the SCRAM verifier of a password, made by libpq."""
+        """Return the SCRAM verifier of a password, as libpq makes it."""
         ...
 
     def keep_password(self, want: Instance, user: str, password: Secret) -> None:

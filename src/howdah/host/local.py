@@ -167,14 +167,14 @@ class LocalHost(LocalWatch):
         seat = self.seat(want)
         postgres.fit(seat.layout.pg, seat.account, seat.pooler_gid)  # the directory of its socket may be gone, or open to others
         try:
-            started = postgres.start(seat)
+            started = postgres.start(seat, beside=lambda server: sweeping.launch(seat, server))
         except Refused:
             raise
         except Failed as failed:
             if (holder := self.port_holder(want.direct.listen, want.port)) is None:
                 raise
             raise _port_taken(want, holder) from failed
-        sweeping.begin(seat, started)
+        sweeping.stand(seat, started)
         heard = addresses.listened(started.pid)
         for address in want.direct.listen:
             # PostgreSQL starts when it can listen on any one of its addresses, and only warns of the others
@@ -265,7 +265,7 @@ class LocalHost(LocalWatch):
             pooler.attempt(seat, wanted, self._probe(want))
             pooler.start(seat, want, number, wanted)
         else:
-            pooler.start_first(seat, want, number, wanted, self._probe(want))
+            pooler.start_first(seat, want, number, wanted, self._login(want))
 
     def change_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
         """Try the files, put them in place, reload, prove."""
@@ -275,14 +275,17 @@ class LocalHost(LocalWatch):
 
     def _probe(self, want: Instance) -> Callable[[str, int], Phrase | None]:
         """Return how a trial is judged from a client's seat: a real login over TLS, plaintext refused."""
+        login = self._login(want)
+        return lambda address, port: pooler.wire_differs(want, address, port) or login(address, port)
 
-        def probe(address: str, port: int) -> Phrase | None:
-            if (differs := pooler.wire_differs(want, address, port)) is not None:
-                return differs
+    def _login(self, want: Instance) -> Callable[[str, int], Phrase | None]:
+        """Return how a login is tried."""
+
+        def login(address: str, port: int) -> Phrase | None:
             with roles.probe(self.seat(want)) as (role, password):
                 return sessions.try_login(address, port, role, password, tls=want.tls)
 
-        return probe
+        return login
 
     def reload_pooler(self, want: Instance, number: int) -> None:
         """Make a generation read its file."""

@@ -191,7 +191,7 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
         _let_leave(seat.layout.generation(each))
 
 
-def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile], probe: trial.Probe) -> None:
+def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile], login: trial.Probe) -> None:
     """Start a generation where there is none and prove it as a trial would; one that fails is ended, and Refused tells the reason."""
     directory = seat.layout.generation(number)
     _put_companions(seat, wanted)
@@ -200,14 +200,14 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
         # Its own words first, before ours on the wire make it say more
         fault = trial.complaint(process.tail(directory / "log", 50))
         fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
-        fault = fault or probe(wire.dial(want.pooled.listen[0]), seat.port)
+        fault = fault or login(wire.dial(want.pooled.listen[0]), seat.port)
     except Refused:
         raise  # its port is another's
     except Failed as failed:
         fault = failed.message
     if fault is not None:
         retire(seat, number, drain_seconds=0)
-        attempt(seat, wanted, probe)  # it hears what PgBouncer says before it opens its log
+        attempt(seat, wanted, login)  # it hears what PgBouncer says before it opens its log
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
 
 

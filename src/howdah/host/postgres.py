@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -245,14 +245,16 @@ def _accepts(path: Path) -> bool:
     return True
 
 
-def start(seat: Seat, seconds: float = 60) -> Process:
+def start(seat: Seat, seconds: float = 60, *, beside: Callable[[Process], None] = lambda server: None) -> Process:
     """Start the server and return when it is ready, with its process; one that is starting already is waited for.
 
-    Raises Refused with the server's words when its configuration stops it, Failed when anything else does.
+    What `beside` begins for that process begins while it starts. Raises Refused with the server's words when its configuration stops it,
+    Failed when anything else does.
     """
     deadline = time.monotonic() + seconds
     already = _wait_for_other(seat, deadline)
     if already is not None:
+        beside(already)
         return already
     _clear_locks(seat)
     log = seat.layout.log / "startup.log"
@@ -262,6 +264,7 @@ def start(seat: Seat, seconds: float = 60) -> Process:
     started = process.spawn(argv, account=seat.account, cwd=seat.layout.data, env=env, stdout=log, stderr=log)
     if os.geteuid() == 0:
         process.spare_from_oom(started)
+    beside(started)
     _wait_ready(seat, started, deadline, seconds)
     return started
 

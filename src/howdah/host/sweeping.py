@@ -20,7 +20,13 @@ _BEGIN_SECONDS = 5.0
 
 
 def begin(seat: Seat, server: Process) -> None:
-    """Start the sweeper of this very server, and return when it is alive; one of another server or with another limit is ended first."""
+    """See that the sweeper of this very server is alive; one of another server or with another limit is ended first."""
+    launch(seat, server)
+    stand(seat, server)
+
+
+def launch(seat: Seat, server: Process) -> None:
+    """Start the sweeper of this very server, and do not wait for it."""
     if swept(seat.layout, server):
         return
     end(seat.layout)
@@ -30,6 +36,11 @@ def begin(seat: Seat, server: Process) -> None:
     files.scratch(log / "sweeper.log", b"", seat.account)
     command: list[str | Path] = [interpreter(seat.account), "-I", "-S", *_words(seat.layout, server)]
     process.spawn(command, account=seat.account, cwd=log, stderr=log / "sweeper.log")
+
+
+def stand(seat: Seat, server: Process) -> None:
+    """Return when a launched sweeper is alive."""
+    log = seat.layout.log
     if not process.wait_until(lambda: swept(seat.layout, server) or not process.alive(server), _BEGIN_SECONDS):
         last = (process.tail(log / "sweeper.log", 1) or ("it left no words",))[-1]
         raise Failed("sweeper_not_started", say("cannot keep PostgreSQL's logs within their limit: {words}", words=last))
