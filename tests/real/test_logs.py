@@ -186,8 +186,10 @@ def test_howdahs_own_logs_are_two_files_each(tmp_path: Path, monkeypatch: pytest
     process.reap()
 
 
-def test_the_limit_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    for wrong in ("49", "-1", "lots", "500.5", "99999999", "0"):
-        command = [sys.executable, "-c", "from howdah import settings; settings.log_bytes()"]
-        said = subprocess.run(command, env={**os.environ, "HOWDAH_LOG_MB": wrong}, capture_output=True, text=True, check=False)
-        assert "expected a whole number of megabytes" in said.stderr, wrong
+@pytest.mark.parametrize("wrong", ["49", "-1", "lots", "500.5", "99999999", "0"])
+def test_a_limit_that_cannot_be_right_is_refused_before_anything_begins(wrong: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "howdah", "create", "shop"]
+    environment = {**os.environ, "HOWDAH_HOME": str(tmp_path / "h"), "HOWDAH_LANG": "en", "HOWDAH_LOG_MB": wrong}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (said.returncode, "expected a whole number of megabytes, 50 or more" in said.stderr) == (2, True)
+    assert not (tmp_path / "h").exists()

@@ -46,6 +46,7 @@ class Request:
         """The verbs over that state."""
         from howdah import compose
 
+        settings.log_bytes()  # one that cannot be right is refused before anything has begun, like every setting
         return compose.service(self.home, trash_seconds=settings.trash_seconds())
 
     @cached_property
