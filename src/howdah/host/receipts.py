@@ -41,8 +41,9 @@ def programs() -> dict[str, str]:
 def check(path: Path) -> None:
     """Refuse, before anything is looked at, a place where no receipt could be put."""
     parent = path.parent
-    if not parent.is_dir():
-        raise NotFound("no_directory", say("cannot write {file}: there is no directory {parent}", file=path, parent=parent))
+    with contextlib.suppress(PermissionError):  # said below
+        if not _is_directory(parent):
+            raise NotFound("no_directory", say("cannot write {file}: there is no directory {parent}", file=path, parent=parent))
     if not os.access(parent, os.W_OK | os.X_OK):
         raise Unavailable(
             "receipt_unwritable", say("cannot write {file}: no right to write into {parent}", file=path, parent=parent), _ELSEWHERE
@@ -53,6 +54,13 @@ def check(path: Path) -> None:
 
 
 _ELSEWHERE = say("name another file")
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _is_receipt(path: Path) -> bool:
