@@ -6,9 +6,10 @@ line's contract.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
-from howdah.phrase import Phrase
+from howdah.phrase import Phrase, say
 
 
 class Refusal(Exception):
@@ -57,3 +58,26 @@ class Unavailable(Refusal):
     """Something that is needed is missing or does not answer (exit code 6)."""
 
     exit_code = 6
+
+
+_ROOM = say("make room there, then: howdah repair --all")
+_OWNER = say("run as the user that owns it, then: howdah repair --all")
+_FILES = say("raise the limit of open files (ulimit -n), then: howdah repair --all")
+_MEMORY = say("end other programs, or raise the limits of memory and processes (ulimit -a), then: howdah repair --all")
+_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _OWNER),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
+    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), _MEMORY),
+    errno.EROFS: say("mount it for writing, then: howdah repair --all"),
+    errno.EIO: say("look after that disk, then: howdah repair --all"),
+}
+
+
+def machine_failed(error: OSError, doing: Phrase) -> Failed | None:
+    """Return the failure for what a machine lacks, room, rights, descriptors, memory, while `doing` something; None for any other error."""
+    cure = _CURES.get(error.errno or 0)
+    if cure is None:
+        return None
+    reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or type(error).__name__
+    return Failed("machine_failed", say("cannot {doing}: {reason}", doing=doing, reason=reason), cure)

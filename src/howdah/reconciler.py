@@ -6,9 +6,10 @@ the server's words.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from howdah.core.host import Host, Refused
@@ -18,8 +19,8 @@ from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
 from howdah.core.steps import Step
-from howdah.errors import Conflict, Failed, Invalid, Refusal, Unsupported
-from howdah.phrase import say
+from howdah.errors import Conflict, Failed, Invalid, Refusal, Unsupported, machine_failed
+from howdah.phrase import Phrase, say
 
 # a healthy create needs about a dozen passes; a concern that its own steps do not satisfy within three tries never will
 _PASSES = 60
@@ -29,6 +30,18 @@ _TRIES = 3
 _WISH_AT_FAULT = (Refused, Conflict, Invalid, Unsupported)
 
 OnStep = Callable[[Step], None]
+
+
+@contextlib.contextmanager
+def _machine(doing: Phrase) -> Iterator[None]:
+    """Say what was being done when the machine lacked room, rights, descriptors or memory for it."""
+    try:
+        yield
+    except OSError as error:
+        failed = machine_failed(error, doing)
+        if failed is None:
+            raise
+        raise failed from error
 
 
 class _Account:
@@ -43,7 +56,8 @@ class _Account:
         """Apply a step and tell of it."""
         self._on_step(step)
         start = time.monotonic()
-        step.apply(host)
+        with _machine(step.what):
+            step.apply(host)
         took = round((time.monotonic() - start) * 1000, 1)
         self.operation = self._store.tell(self.operation, Line(type(step).__name__, step.what, step.why, took))
 
@@ -90,7 +104,8 @@ class Reconciler:
         tries: Counter[str] = Counter()
         seen = self.host.observe(want)
         for _ in range(_PASSES):
-            steps = next_steps(concerns, want, seen)
+            with _machine(say("look at {name}", name=want.name)):
+                steps = next_steps(concerns, want, seen)
             if not steps:
                 return
             for step in steps:

@@ -183,6 +183,7 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     ),
     "a certificate from the future": (pair_twist(not_before=FACTS.now + 60), ("IssueCertificate",)),
     "an edited file": (file_twist("pg_hba.conf", digest="0" * 12), ("WriteServerFiles",)),
+    "a file written while the clock was ahead": (file_twist("pg_hba.conf", ctime=FACTS.now + 3600), ("WriteServerFiles",)),
     "a file that others may read": (file_twist("postgresql.conf", mode=0o644), ("WriteServerFiles",)),
     "a stranger's file": (file_twist("pg_ident.conf", owner="ann"), ("WriteServerFiles",)),
     "a file that is gone": (

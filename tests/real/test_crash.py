@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from tests.real.instances import DATABASE, PASSWORD, USER, Place, Voice, in_child, place, prove, served_by, stock
 from tests.real.servers import free_port
@@ -21,7 +20,7 @@ from howdah import compose
 from howdah.core.host import Host
 from howdah.core.wishes import Creation
 from howdah.errors import Conflict, NotFound
-from howdah.host import console, files, process
+from howdah.host import console, files, process, session
 from howdah.secret import Secret
 from howdah.service.verbs import Service
 
@@ -72,7 +71,7 @@ EFFECTS = [
     (Path, "rename"),
     (process, "spawn"),
     (process, "send"),
-    (psycopg.Connection, "execute"),
+    (session.Session, "_ask"),
     (console.Console, "ask"),
     (console.Console, "begin"),
 ]

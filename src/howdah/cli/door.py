@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from howdah.cli.screen import Screen, plain, streams
-from howdah.errors import Failed, Invalid, NotFound, Refusal
+from howdah.errors import Failed, Invalid, NotFound, Refusal, machine_failed
 from howdah.language import language, translation
 from howdah.phrase import Phrase, say
 
 INTERRUPTED = 130
+_NO_MEMORY = ("failed to map segment", "annot allocate memory", "can't start new thread")  # in an ImportError, a RuntimeError
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,22 @@ def _guarded(screen: Screen, words: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         raise
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            return _unexpected(screen, error, _ours(error))
+        screen.error(Failed("machine_failed", say("cannot go on: there is not enough memory")))
+        return Failed.exit_code
     except OSError as error:
+        if (failed := machine_failed(error, say("go on"))) is not None:
+            screen.error(failed)
+            return failed.exit_code
         return _unexpected(screen, error, say("cannot go on: {reason}", reason=_reason(error)))
     except Exception as error:  # noqa: BLE001 -- the outermost door: logged with its traceback, told in one line
-        return _unexpected(screen, error, say("cannot go on: an error of howdah itself ({name})", name=type(error).__name__))
+        return _unexpected(screen, error, _ours(error))
+
+
+def _ours(error: Exception) -> Phrase:
+    return say("cannot go on: an error of howdah itself ({name})", name=type(error).__name__)
 
 
 def _run(screen: Screen, words: Sequence[str]) -> None:

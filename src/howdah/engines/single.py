@@ -48,6 +48,9 @@ from howdah.phrase import Phrase, say
 _SHORT_LIFE = 90 * 86_400.0
 
 
+_ASTRAY_SECONDS = 60
+
+
 def data_directory(want: Instance, seen: Observed) -> Sequence[Step]:
     """There is a data directory; one that is gone is a loss, and never made anew."""
     if seen.disk.data == "ready":
@@ -101,7 +104,9 @@ def files(want: Instance, seen: Observed) -> Sequence[Step]:
 
 def _lies_there(file: WantedFile, seen: Observed) -> bool:
     found = seen.disk.files.get(file.name)
-    return found is not None and (found.digest, found.mode, found.owner) == (texts.digest(file.text), file.mode, seen.facts.server_user)
+    if found is None or found.ctime > seen.facts.now + _ASTRAY_SECONDS:
+        return False  # written while the clock was wrong: it would be newer than every load of it
+    return (found.digest, found.mode, found.owner) == (texts.digest(file.text), file.mode, seen.facts.server_user)
 
 
 def running(want: Instance, seen: Observed) -> Sequence[Step]:

@@ -7,11 +7,12 @@ name of ours: CREATE DATABASE itself cannot be part of one. A database that othe
 from __future__ import annotations
 
 import secrets
+import shutil
 from typing import Final
 
 from howdah.core.host import Refused
 from howdah.core.instance import CONTROL_ROLE, Database, Instance
-from howdah.errors import Conflict, Unsupported
+from howdah.errors import Conflict, Failed, Unsupported
 from howdah.host import lookup, roles, sql
 from howdah.host.postgres import Seat
 from howdah.host.session import Session, SqlError
@@ -19,12 +20,14 @@ from howdah.phrase import say
 
 PREPARED: Final = "howdah_spare"
 """A database that a spare brings along, closed and empty: to rename it takes 5 ms, CREATE DATABASE 40."""
+_LEAST_ROOM: Final = 48 << 20  # a database of 8 MiB, its copy in the log, and the next segment of that
 _UNNAMED: Final = "howdah_new_"
 
 
 def create_database(seat: Seat, want: Instance, database: Database) -> None:
     """Create a database with its owner and access, or give the one that Howdah made its wanted owner; Conflict for one made by others."""
     owner = database.owner or CONTROL_ROLE
+    _check_room(seat, database.name)
     with sql.control(seat, say("create database {name}", name=database.name)) as session:
         roles.take_notes(session)
         made = _made(session, database.name)
@@ -37,6 +40,16 @@ def create_database(seat: Seat, want: Instance, database: Database) -> None:
         else:
             _name(session, _unnamed(session, database), database.name, owner)
     set_access(seat, want, database.name)
+
+
+def _check_room(seat: Seat, name: str) -> None:
+    """Refuse what could fill the disk: a PostgreSQL that cannot write its log ahead ends every session and does not come back (xlog.c)."""
+    free = shutil.disk_usage(seat.layout.data).free
+    if free < _LEAST_ROOM:
+        message = say(
+            "cannot create database {name}: no more than {free} MiB are free, and a full disk is an outage", name=name, free=free >> 20
+        )
+        raise Failed("disk_full", message, say("make room in {path}, then: howdah repair --all", path=seat.layout.data))
 
 
 def _made(session: Session, name: str) -> bool | None:

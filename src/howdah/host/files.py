@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from howdah.errors import Failed
+from howdah.errors import Failed, machine_failed
 from howdah.host.process import Account
 from howdah.phrase import say
 
@@ -44,11 +44,23 @@ def _own(descriptor: int, mode: int, account: Account | None, gid: int | None) -
         os.fchmod(descriptor, mode)
 
 
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say of what cannot be written for want of room or rights where it was to be."""
+    try:
+        yield
+    except OSError as error:
+        failed = machine_failed(error, say("write {path}", path=path))
+        if failed is None:
+            raise
+        raise failed from error
+
+
 def put(path: Path, text: str, mode: int = 0o600, account: Account | None = None, *, gid: int | None = None) -> None:
     """Put a file in place by one rename, on disk before it is seen; it belongs to `account`, and to the group `gid` where given."""
     # One fixed name beside it, not a random one: what a crash leaves is taken by the next writer. The lease admits one at a time.
     beside = f".{path.name}.new"
-    with directory(path.parent) as parent:
+    with directory(path.parent) as parent, _writing(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside, dir_fd=parent)
         descriptor = os.open(beside, _NEW, 0o600, dir_fd=parent)
@@ -69,7 +81,7 @@ def sync_directory(path: Path) -> None:
 
 def make_directory(path: Path, mode: int, account: Account | None = None, *, gid: int | None = None) -> None:
     """Make a directory where it is missing, and give it this owner, group and mode in any case; its parent must be there."""
-    with directory(path.parent) as parent:
+    with directory(path.parent) as parent, _writing(path):
         with contextlib.suppress(FileExistsError):
             os.mkdir(path.name, 0o700, dir_fd=parent)
         descriptor = os.open(path.name, _DIRECTORY, dir_fd=parent)
@@ -105,7 +117,7 @@ def read_bytes(path: Path) -> bytes:
 
 def scratch(path: Path, content: bytes, account: Account | None = None) -> None:
     """Write a file (0600) that nobody needs after a crash: neither synced nor put in place by a rename."""
-    with directory(path.parent) as parent:
+    with directory(path.parent) as parent, _writing(path):
         descriptor = os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -41,6 +41,7 @@ CA_DAYS = 3653
 KEPT_PAIRS = 3
 _EARLY_SECONDS = 300  # a client's clock may be behind ours
 _DAY = 86400.0
+_ASTRAY_NS = 3600 * 10**9
 _LOCK_SECONDS = 10.0
 
 
@@ -79,6 +80,8 @@ def authority(home: Path) -> Authority:
         with _alone(directory):
             if certificate.exists() and not key.exists():
                 raise _broken(home, "ca.key is missing")
+            if key.exists() and not certificate.exists() and any(home.glob("instances/*/p*/tls/*.crt")):
+                raise _broken(home, "ca.crt is missing")
             if not key.exists():
                 _put_key(key, _new_key(), None)
             if not certificate.exists():  # also after a crash between the two: nobody has seen a certificate of this key
@@ -125,6 +128,8 @@ def _look(stem: Path, trusted: str) -> tuple[int, Pair] | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         note = json.loads(files.read_bytes(_beside(stem, "json")))
         key = _beside(stem, "key")
+        if int(note["issued"]) > time.time_ns() + _ASTRAY_NS:
+            return None  # made while the clock was wrong: it would be the newest for as long as that
         whole = note["crt"] == _digest(_beside(stem, "crt")) and note["key"] == _digest(key) and _private(key)
         if whole and stem.name.endswith(f".{note['serial']}"):
             dates = float(note["not_before"]), float(note["not_after"])

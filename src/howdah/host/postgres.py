@@ -160,7 +160,8 @@ def build(pg: Path, bindir: Path, account: Account | None, pooler_gid: int | Non
     fit(pg, account, pooler_gid)
     done = run_as(account, [bindir / "initdb", *_INITDB, "-D", pg / "data"], pg)
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+        lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+        said = [line.strip() for line in lines if serverlog.of_machine(line)][:1] or [line for line in lines if line][-3:]
         raise Failed("initdb_failed", say("cannot initialise a data directory: {words}", words="; ".join(said)))
     files.make_directory(pg / "data", 0o700, account)
 

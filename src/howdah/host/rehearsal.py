@@ -84,6 +84,6 @@ def _judge(said: str) -> None:
         # PostgreSQL starts without a pg_ident.conf that it cannot read, and only logs why (postmaster.c, load_ident): not good enough
         said = said.partition(f"FATAL:  {_REACHED}")[0] + "FATAL:  could not load pg_ident.conf"
     words = serverlog.reason(said)
-    if serverlog.of_configuration(words) or "FATAL" in said:
+    if serverlog.of_configuration(words) or ("FATAL" in said and not serverlog.of_machine(words)):
         raise Refused("refused_by_postgres", say("PostgreSQL refuses this: {words}", words=words))
     raise Failed("cannot_check", say("cannot let PostgreSQL check its configuration: {words}", words=words))

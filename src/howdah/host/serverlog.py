@@ -16,6 +16,10 @@ _CONFIGURATION = re.compile(
     r"|not supported by this build|could not access file|undefined symbol|incompatible library"
 )
 
+_MACHINE = re.compile(
+    r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|Too many open files|out of file descriptors"
+    r"|wrote only \d+ of|could not fork|Resource temporarily unavailable|out of memory"
+)
 _ENTRY = re.compile(r"(?:^|.*?[\s\]])(LOG|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT|CONTEXT):  (.*)")
 _ROUTINE = (
     "skipping missing",
@@ -70,6 +74,15 @@ def _details(entries: Sequence[tuple[str, str]], at: int) -> list[str]:
             break
         found.append(text)
     return found
+
+
+def of_machine(said: str) -> bool:
+    """Tell whether a reason blames what the machine lacks at the moment: room, descriptors, memory, processes.
+
+    >>> of_machine('could not write lock file "postmaster.pid": No space left on device')
+    True
+    """
+    return _MACHINE.search(said) is not None
 
 
 def of_configuration(said: str) -> bool:

@@ -53,8 +53,10 @@ class Births(Work):
             want = replace(want, users=users)
             if password is None:
                 made = (request.user, secret)
-                self.host.keep_password(want, *made)
-        return want, self.store.accept(want, "create", caller.actor, {"request": caller.words}), made
+        operation = self.store.accept(want, "create", caller.actor, {"request": caller.words})
+        if made is not None:
+            self.host.keep_password(want, *made)  # not before: a store that is full shall leave no password behind
+        return want, operation, made
 
     def _major(self, asked: int | None) -> int:
         here = self.host.majors()

@@ -17,7 +17,7 @@ from howdah.core.host import Refused
 from howdah.core.instance import HOPS, Hop, Instance, check_role
 from howdah.core.operation import headline
 from howdah.core.wishes import Change, Creation
-from howdah.errors import Conflict, NotFound
+from howdah.errors import Conflict, Failed, NotFound
 from howdah.phrase import say
 from howdah.secret import Secret
 from howdah.service.births import Births
@@ -278,11 +278,15 @@ class Service(Births):
         secret = password or self.host.make_password()
         verifier = self.host.verifier(user, secret)
         done = self.wish(name, verb, caller, lambda want: wish(want, verifier, password is not None))
-        if password is None:
+        try:
+            if password is not None:
+                self.host.forget_password(done.instance, user)
+                return done
             self.host.keep_password(done.instance, user, secret)
-            return replace(done, password=(user, secret))
-        self.host.forget_password(done.instance, user)
-        return done
+        except Failed as failed:
+            # The servers know the new one already: whoever asked must be told it, though the passfile could not be written
+            done = replace(done, notes=(*done.notes, say("the passfile is not up to date: {reason}", reason=failed.message)))
+        return replace(done, password=(user, secret)) if password is None else done
 
     def password_shown(self, done: Done) -> None:
         """Remember that a made password has been shown, so that it is never made again."""

@@ -7,6 +7,7 @@ file of an older schema is copied aside before it is changed, one of a newer sch
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,8 @@ def prepare(path: Path) -> None:
         if not path.exists():
             _make(path)
         if not os.access(path, os.R_OK | os.W_OK):
-            raise PermissionError(13, os.strerror(13))
+            number = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(number, os.strerror(number))
     except OSError as error:
         hint = say("run as the user that owns it, or set HOWDAH_HOME to a directory of your own")
         message = say("cannot open the store {path}: {reason}", path=path, reason=error.strerror)

@@ -38,7 +38,8 @@ def lease(home: Path, name: str, holder: str, wait_seconds: float, on_wait: Call
         _write_holder(descriptor, holder)
         yield
     finally:
-        os.ftruncate(descriptor, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # explicitly: a child between fork and exec may still have a copy of the descriptor
         os.close(descriptor)
 
@@ -115,8 +116,9 @@ def _still_there(descriptor: int, path: Path) -> bool:
 
 def _write_holder(descriptor: int, holder: str) -> None:
     words = "".join(c if c.isprintable() else " " for c in holder)[:_LONGEST]
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{words}, pid {os.getpid()}".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: the words are for people, the lock is held without them
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{words}, pid {os.getpid()}".encode(), 0)
 
 
 def _read_holder(descriptor: int) -> str:

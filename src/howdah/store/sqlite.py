@@ -17,7 +17,7 @@ from typing import Any
 from howdah.core.instance import HOPS, Instance, from_record, shown, to_record
 from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.remember import Trashed
-from howdah.errors import Conflict, NotFound
+from howdah.errors import Conflict, NotFound, Unavailable
 from howdah.phrase import Phrase, say
 from howdah.phrase import from_record as phrase_of
 from howdah.phrase import to_record as phrase_record
@@ -40,10 +40,22 @@ def store_path(home: Path) -> Path:
 def open_store(home: Path, *, make: bool = True) -> SqliteStore:
     """Open the home's store, made first where there is none; with `make` false a missing one is read as empty and stays missing."""
     path = store_path(home)
+    _refuse_loss(path)
     if not make and not path.exists():
         return SqliteStore(MEMORY)
     prepare(path)
     return SqliteStore(str(path))
+
+
+def _refuse_loss(path: Path) -> None:
+    """Refuse a store that is gone or empty while instances lie beside it: a new one would know nothing of them, and reuse their ports."""
+    if path.exists() and path.stat().st_size > 0:
+        return
+    instances = path.parent / "instances"
+    if instances.is_dir() and any(instances.iterdir()):
+        reason = say("it is empty") if path.exists() else say("it is gone")
+        hint = say("put a copy of it back; {instances} holds what it told of, and its servers are not touched", instances=instances)
+        raise Unavailable("store_lost", say("cannot read the store {path}: {reason}", path=path, reason=reason), hint)
 
 
 class SqliteStore:
