@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from psycopg import sql
 from tests.hostile import examples, fair, names, texts
 from tests.real.servers import new_home, new_seat, running, wish, write
 
@@ -47,9 +48,14 @@ def seat() -> Iterator[Seat]:
 @pytest.fixture(scope="module")
 def session(seat: Seat) -> Iterator[psycopg.Connection[Row]]:
     """One session that asks all questions."""
-    where = {"host": str(seat.layout.socket_dir), "port": str(seat.port), "user": "postgres", "dbname": "postgres"}
-    with psycopg.connect(**where, autocommit=True, options="-c search_path=pg_catalog,pg_temp") as asked:  # type: ignore[arg-type]
+    with control(seat) as asked:
         yield asked
+
+
+def control(seat: Seat, database: str = "postgres") -> psycopg.Connection[Row]:
+    """Return a session of the control role."""
+    where: dict[str, Any] = {"host": str(seat.layout.socket_dir), "port": seat.port, "user": "postgres", "dbname": database}
+    return psycopg.connect(**where, autocommit=True, options="-c search_path=pg_catalog,pg_temp")
 
 
 def facts(**fields: object) -> Facts:
@@ -228,6 +234,39 @@ def test_roles_and_databases_bear_exactly_their_names(seat: Seat, session: psyco
         databases.drop_database(seat, database)
         roles.drop_user(seat, user)
     assert _everything(session) == before, "nothing else was made or taken"
+
+
+@examples(8)
+@given(st.lists(names, min_size=1, max_size=3, unique=True))
+def test_rights_reach_objects_whatever_an_owner_called_them(seat: Seat, called: list[str]) -> None:
+    """An owner may name his schemas, tables and functions as he likes, also with a line break: rights on them are given by statement."""
+    objects = [each for each in called if each and "\0" not in each and len(each.encode()) <= 60 and not each.startswith("pg_")]
+    users = tuple(User(name, roles.verifier(name, Secret("secret")), ("rights",)) for name in ("o'wner", 'gu"est'))
+    want = replace(wish(seat), users=users, databases=(Database("rights", "o'wner"),))
+    for each in users:
+        roles.set_user(seat, each)
+    databases.create_database(seat, want, want.databases[0])
+    try:
+        with control(seat, "rights") as there:
+            run(there, "SET ROLE {}", "o'wner")
+            for name in objects:
+                run(there, "CREATE SCHEMA {}", name)
+                run(there, "CREATE TABLE {}.{} (n int)", name, name)
+                run(there, "CREATE FUNCTION {}.{}() RETURNS int LANGUAGE sql AS 'SELECT 1'", name, name)
+        databases.set_access(seat, want, "rights")
+        with control(seat, "rights") as there:
+            run(there, "SET ROLE {}", 'gu"est')
+            for name in objects:
+                run(there, "INSERT INTO {}.{} VALUES (1)", name, name)
+                run(there, "SELECT {}.{}()", name, name)
+    finally:
+        databases.drop_database(seat, "rights")
+        for each in users:
+            roles.drop_user(seat, each.name)
+
+
+def run(session: psycopg.Connection[Row], template: str, *quoted: str) -> None:
+    session.execute(sql.SQL(template).format(*(sql.Identifier(name) for name in quoted)))
 
 
 def _everything(session: psycopg.Connection[Row]) -> list[Row]:
