@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from howdah.certificate import Certificate
 from howdah.core.instance import Instance
 from howdah.core.layout import Layout
 from howdah.core.observed import Disk, Facts, Generation, Inside, Looks, Observed, Server
@@ -299,6 +300,71 @@ def test_an_authority_of_the_servers_own_user_is_skipped_and_says_why() -> None:
     assert found.result == "skip" and "postgres" in str(found.evidence)
     assert result("authority-apart", look(kept=[replace(kept, mode=0o644)])).result == "fail"
     assert result("authority-apart", look(kept=[replace(kept, owner="root", owners=frozenset({"root"}))])).result == "pass"
+
+
+FIT = Certificate("1", 0.0, 365 * 86400.0, frozenset({"localhost"}), "f" * 64, "prime256v1", "ecdsa-with-SHA256", False, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"key": "secp384r1"}, ""),
+        ({"key": "RSA 2048", "signature": "sha256WithRSAEncryption"}, ""),
+        ({"key": "RSA 1024"}, "its key is RSA 1024"),
+        ({"key": "secp521r1"}, "its key is secp521r1"),
+        ({"signature": "sha1WithRSAEncryption"}, "it is signed by sha1WithRSAEncryption"),
+        ({"authority": True}, "it may sign others"),
+        ({"server": False}, "it is not for servers"),
+        ({"names": frozenset()}, "it bears no name"),
+        ({"not_after": 367 * 86400.0}, "it lives 367 days"),
+    ],
+)
+def test_a_certificate_is_fit_or_says_why_not(changes: dict[str, object], words: str) -> None:
+    served = replace(FIT, **changes)  # type: ignore[arg-type]
+    found = result("certificate-fit", look(told_direct=Told(served=Handshake("TLSv1.3", certificate=served))))
+    assert found.result == ("fail" if words else "pass")
+    assert words in str(found.evidence)
+
+
+@pytest.mark.parametrize(
+    ("address", "allow", "outcome"),
+    [
+        ("127.0.0.1/255.255.255.255", (), "pass"),
+        ("::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", (), "pass"),
+        ("10.1.2.0/255.255.255.0", ("10.1.0.0/16",), "pass"),
+        ("10.0.0.0/255.0.0.0", ("10.1.0.0/16",), "fail"),
+        ("0.0.0.0/0.0.0.0", ("10.1.0.0/16",), "fail"),
+        ("0.0.0.0/0.0.0.0", ("0.0.0.0/0",), "pass"),
+        ("all", ("0.0.0.0/0",), "fail"),
+        ("samenet", (), "fail"),
+        (".example.org", (), "fail"),
+    ],
+)
+def test_a_rule_admits_from_allowed_networks_alone(address: str, allow: tuple[str, ...], outcome: str) -> None:
+    want = replace(WANT, direct=replace(WANT.direct, allow=allow))
+    rule = Rule(1, "hostssl", "all", "all", address, "scram-sha-256")
+    assert result("networks-narrow", look(want, rules=[rule])).result == outcome
+    assert result("networks-narrow", look(want, rules=[replace(rule, method="reject")])).result == "pass"
+
+
+@pytest.mark.parametrize(
+    ("direct", "bare", "outcome"),
+    [
+        (Handshake(error="closed"), Handshake(error="closed"), "pass"),
+        (Handshake("TLSv1.3", fingerprint="a"), Handshake(error="closed"), "pass"),
+        (Handshake("TLSv1.3", fingerprint="b"), Handshake(error="closed"), "fail"),
+        (Handshake(error="closed"), Handshake("TLSv1.3", fingerprint="b"), "fail"),
+    ],
+)
+def test_direct_tls_serves_the_same_certificate_or_nothing(direct: Handshake, bare: Handshake, outcome: str) -> None:
+    told = Told(served=Handshake("TLSv1.3", fingerprint="a"), direct=direct, bare=bare)
+    assert result("direct-tls", look(told_direct=told)).result == outcome
+
+
+def test_what_a_right_login_did_not_reach_proves_nothing_of_cancels_and_words() -> None:
+    found = look(logins=logins(Tried(right=Login(False, "FATAL:  no"))))
+    assert [result(name, found).result for name in ("cancel-works", "refusals-alike", "locked-role-refused")] == ["skip"] * 3
 
 
 def test_a_finding_is_what_its_maker_says() -> None:
