@@ -129,14 +129,16 @@ def test_every_number_and_choice_is_read_as_it_was_given(seat: Seat, session: ps
 
 
 def test_a_file_that_the_server_cannot_even_read_out_is_an_error_of_the_file(seat: Seat, session: psycopg.Connection[Row]) -> None:
-    # The check of this one value raises instead of reporting, and the whole view pg_file_settings with it.
+    # Until 15 the check of this one value raises instead of reporting, and the whole view pg_file_settings with it.
     put(seat, wish(seat), facts())
     path = seat.layout.data / "postgresql.conf"
     files.put(path, path.read_text() + "default_text_search_config = ''\n", 0o600, seat.account)
-    with pytest.raises(psycopg.Error):
-        conf(session)
+    if session.info.server_version < 160000:
+        with pytest.raises(psycopg.Error):
+            conf(session)
     seen = sight.look(seat, wish(seat))
-    assert seen.state == "ready" and any("invalid name syntax" in error for error in seen.errors)
+    assert seen.state == "ready"
+    assert any("invalid name syntax" in error or "default_text_search_config" in error for error in seen.errors)
     with pytest.raises(Refusal):
         wishes.with_parameters(wish(seat), {"default_text_search_config": ""}, (), facts(), restart=True)
 
