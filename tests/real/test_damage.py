@@ -19,6 +19,7 @@ from tests.real.instances import DATABASE, USER, Place, Waiting, control, end_in
 from howdah.core.instance import LOOKUP_ROLE
 from howdah.errors import Refusal
 from howdah.host import files, process
+from howdah.host.process import Process
 
 Damage = Callable[[Place], object]  # what it returns is closed after the repair
 
@@ -55,6 +56,20 @@ def pgbouncer_halted(here: Place) -> None:
 
 def keeper_halted(here: Place) -> None:
     process.send(here.members()[0], signal.SIGSTOP)
+
+
+def _sweeper(here: Place) -> Process:
+    found = process.lock_holder(here.layout().log / "sweeper.lock")
+    assert found is not None
+    return found
+
+
+def sweeper_killed(here: Place) -> None:
+    kill(_sweeper(here))
+
+
+def sweeper_halted(here: Place) -> None:
+    process.send(_sweeper(here), signal.SIGSTOP)
 
 
 def postgres_stopped_politely(here: Place) -> None:
@@ -119,6 +134,8 @@ GONE = {
     "the pooler's key": _glob("pooled", "tls/pooled.*.key"),
     "the server's certificates": lambda here: here.layout().tls("direct"),
     "the server's log": lambda here: here.layout().log,
+    "the sweeper's lock": lambda here: here.layout().log / "sweeper.lock",
+    "the sweeper's program": lambda here: here.layout().log / "sweeper.py",
     "the socket's directory": lambda here: here.layout().socket_dir,
 }
 
@@ -289,6 +306,8 @@ DAMAGES: dict[str, Damage] = {
     "the postmaster halted": postmaster_halted,
     "PgBouncer halted": pgbouncer_halted,
     "the keeper halted": keeper_halted,
+    "the sweeper killed": sweeper_killed,
+    "the sweeper halted": sweeper_halted,
     "PostgreSQL stopped politely": postgres_stopped_politely,
     **{f"{name} gone": _gone(find) for name, find in GONE.items()},
     "an old postgresql.conf": old_configuration_put_back,

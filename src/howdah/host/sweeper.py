@@ -74,7 +74,8 @@ def main(path: str, pid: str, since: str, kept: str, most: str) -> None:
         ended = select.poll()
         ended.register(server, select.POLLIN)
         while not ended.poll(pause(sweep(directory, int(kept)), int(most)) * 1000):
-            pass
+            if not os.fstat(directory).st_nlink:
+                return  # somebody has removed it: another sweeper stands in the new one
         sweep(directory, int(kept))
 
 

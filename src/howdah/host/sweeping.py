@@ -29,10 +29,14 @@ def launch(seat: Seat, server: Process) -> None:
     """Start the sweeper of this very server, and do not wait for it."""
     if swept(seat.layout, server):
         return
-    end(seat.layout)
     log = seat.layout.log
+    lock, program = log / sweeper.LOCK, log / "sweeper.py"
+    # Looking through all processes costs milliseconds: not where there was none yet, nor where the last one has ended.
+    if process.lock_holder(lock) is not None or (program.exists() and not lock.exists()):
+        end(seat.layout)
+    files.make_directory(log, 0o700, seat.account)  # somebody may have removed it; PostgreSQL needs it for its next file, too
     # A copy of it where its user can read it: our own code may lie in /root.
-    files.scratch(log / "sweeper.py", Path(sweeper.__file__).read_bytes(), seat.account)
+    files.scratch(program, Path(sweeper.__file__).read_bytes(), seat.account)
     files.scratch(log / "sweeper.log", b"", seat.account)
     command: list[str | Path] = [interpreter(seat.account), "-I", "-S", *_words(seat.layout, server)]
     process.spawn(command, account=seat.account, cwd=log, stderr=log / "sweeper.log")
@@ -53,16 +57,16 @@ def _words(layout: Layout, server: Process) -> tuple[str, ...]:
 
 
 def swept(layout: Layout, server: Process | None) -> bool:
-    """Tell whether a sweeper with today's limit stands beside this server; one that has just ended needs none."""
-    found = _found(layout)
-    return server is None or (found is not None and process.cmdline(found.pid)[-6:] == _words(layout, server))
-
-
-def _found(layout: Layout) -> Process | None:
-    return process.lock_holder(layout.log / sweeper.LOCK)
+    """Tell whether a sweeper with today's limit is awake beside this server; one that has just ended needs none."""
+    if server is None:
+        return True
+    found = process.lock_holder(layout.log / sweeper.LOCK)
+    return found is not None and not process.halted(found.pid) and process.cmdline(found.pid)[-6:] == _words(layout, server)
 
 
 def end(layout: Layout) -> None:
-    """See that no sweeper is left; beside a server that has ended, it ends by itself."""
-    while (found := _found(layout)) is not None:
-        process.stop(found, signal.SIGTERM, _END_SECONDS)
+    """See that no sweeper is left, also where its lock was removed; beside a server that has ended, it ends by itself."""
+    for each in process.in_directory(layout.log):
+        if str(layout.log / "sweeper.py") in process.cmdline(each.pid):
+            process.send(each, signal.SIGCONT)  # one that was halted hears nothing else
+            process.stop(each, signal.SIGTERM, _END_SECONDS)
