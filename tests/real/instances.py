@@ -253,8 +253,8 @@ class Waiting:
 def strays(place: Place, name: str = "shop") -> dict[int, str]:
     """Return the processes of an instance that are neither its postmaster's family nor its one keeper with its one PgBouncer."""
     layout, family = place.layout(name), {place.postmaster(name)}
-    found = processes_below(layout.root)
-    family |= {pid for pid in found if _parent(pid) in family}
+    found = {pid: line for pid, line in processes_below(layout.root).items() if _parent(pid)}  # a backend may just have ended
+    family |= {pid for pid in found if _parent(pid) in {0, *family}}
     family |= {each.pid for each in [process.lock_holder(layout.log / "sweeper.lock")] if each is not None}
     return {pid: line for pid, line in found.items() if pid not in family | {each.pid for each in place.members(name)}}
 
