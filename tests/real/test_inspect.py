@@ -95,10 +95,11 @@ def test_a_server_whose_program_was_replaced_is_told() -> None:
         want = wish(seat)
         [before] = look(seat.layout.home, want).instances
         assert before.quick.alive
-        assert before.replaced == ()
+        assert before.older == ()
         (copy / "bin" / "postgres").unlink()
         [after] = look(seat.layout.home, want).instances
-        assert after.replaced == ("postgres",)
-        assert after.running_version == after.installed_version == postgres.server_version(seat.bindir)
+        [older] = after.older
+        assert older.files == ("postgres",)
+        assert older.running == older.installed == postgres.server_version(seat.bindir)
         findings = {each.id: each for each in judge(look(seat.layout.home, want))}
-        assert findings["shop-replaced"].result == "warn"
+        assert findings["shop-postgresql-older"].result == "warn"
