@@ -1,4 +1,5 @@
-"""Write the pages of docs/reference from the program itself: parameters, extensions, commands, errors, settings, checks.
+"""Write the pages of docs/reference from the program itself: parameters, extensions, commands, errors, settings, checks,
+and what the servers say.
 
     python tools/reference.py [--check]
 
@@ -14,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +318,51 @@ def _launcher() -> Iterator[Told]:
         yield Told(6, name, message, hint)
 
 
+# ------------------------------------------------------------------------------------------------ what servers say
+
+# What no edge says and only this page needs, in both languages
+_MESSAGES_PAGE: Mapping[str, tuple[str, str, tuple[str, ...], str]] = {
+    "en": (
+        "What the servers say",
+        "What PostgreSQL, PgBouncer and libpq say to clients of an instance, why, and what to do. Each message was given by real "
+        "servers, and is again whenever the tests run. `…` stands for what changes; *in* names the versions that say it in these "
+        "words, where others do not. `NAME` is the instance. [По-русски](server-messages-ru.md). What Howdah itself says are its own [errors](errors.md).",
+        ("message", "why", "what to do"),
+        "in",
+    ),
+    "ru": (
+        "Что говорят серверы",
+        "Что PostgreSQL, PgBouncer и libpq говорят клиентам инстанса, почему и что делать. Каждое сообщение получено от настоящих "
+        "серверов, и тесты получают его снова. `…` — то, что меняется; *в* — версии, которые говорят именно так, если другие говорят иначе. `NAME` — "
+        "инстанс. [In English](server-messages.md). То, что говорит сам Howdah, — его собственные [ошибки](errors.md).",
+        ("сообщение", "почему", "что делать"),
+        "в",
+    ),
+}
+
+
+def server_messages(language: str = "en") -> str:
+    """What PostgreSQL, PgBouncer and libpq say, why, and what to do, in one language."""
+    from howdah.catalog.messages import MESSAGES
+    from howdah.language import translation
+
+    speak = translation(language)
+    title, introduction, heads, seen = _MESSAGES_PAGE[language]
+    parts: list[Iterable[str] | str] = [introduction]
+    for origin in dict.fromkeys(message.origin for message in MESSAGES):
+        rows = [
+            (
+                code(message.words) + (f" ({seen} {', '.join(message.versions)})" if message.versions else ""),
+                message.cause.translated(speak),
+                message.cure.translated(speak),
+            )
+            for message in MESSAGES
+            if message.origin == origin
+        ]
+        parts += [f"## {origin}", table(heads, rows)]
+    return page(title, *parts)
+
+
 # ------------------------------------------------------------------------------------------------ all of them
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -325,6 +372,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings,
     "checks.md": checks,
     "errors.md": errors,
+    "server-messages.md": server_messages,
+    "server-messages-ru.md": partial(server_messages, "ru"),
 }
 
 
