@@ -125,6 +125,9 @@ def test_a_sweeper_that_is_killed_is_started_by_the_next_pass(here: Place) -> No
     assert second is not None and second != first
     flood(here, "shop", LIMIT // 1_000_000)
     assert process.wait_until(lambda: written(here, here.want()) < LIMIT, 5)
+    kill(second)
+    here.host.start_server(here.want())
+    assert process.lock_holder(lock) is not None, "a start of what runs already sees to it, too"
     assert here.repair() == ()
 
 

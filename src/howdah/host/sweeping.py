@@ -43,8 +43,10 @@ def launch(seat: Seat, server: Process) -> None:
 
 
 def stand(seat: Seat, server: Process) -> None:
-    """Return when a launched sweeper is alive."""
+    """Return when a launched sweeper is alive; where none was, for the server ran already, it is launched now."""
     log = seat.layout.log
+    if not swept(seat.layout, server) and not any(_all(seat.layout)):
+        launch(seat, server)
     if not process.wait_until(lambda: swept(seat.layout, server) or not process.alive(server), _BEGIN_SECONDS):
         last = (process.tail(log / "sweeper.log", 1) or ("it left no words",))[-1]
         raise Failed("sweeper_not_started", say("cannot keep PostgreSQL's logs within their limit: {words}", words=last))
@@ -66,7 +68,11 @@ def swept(layout: Layout, server: Process | None) -> bool:
 
 def end(layout: Layout) -> None:
     """See that no sweeper is left, also where its lock was removed; beside a server that has ended, it ends by itself."""
-    for each in process.in_directory(layout.log):
-        if str(layout.log / "sweeper.py") in process.cmdline(each.pid):
-            process.send(each, signal.SIGCONT)  # one that was halted hears nothing else
-            process.stop(each, signal.SIGTERM, _END_SECONDS)
+    for each in _all(layout):
+        process.send(each, signal.SIGCONT)  # one that was halted hears nothing else
+        process.stop(each, signal.SIGTERM, _END_SECONDS)
+
+
+def _all(layout: Layout) -> list[Process]:
+    program = str(layout.log / "sweeper.py")
+    return [each for each in process.in_directory(layout.log) if program in process.cmdline(each.pid)]
