@@ -326,14 +326,16 @@ _MESSAGES_PAGE: Mapping[str, tuple[str, str, tuple[str, ...], str]] = {
         "What the servers say",
         "What PostgreSQL, PgBouncer and libpq say to clients of an instance, why, and what to do. Each message was given by real "
         "servers, and is again whenever the tests run. `…` stands for what changes; *in* names the versions that say it in these "
-        "words, where others do not. `NAME` is the instance. [По-русски](server-messages-ru.md). What Howdah itself says are its own [errors](errors.md).",
+        "words, where others do not. "
+        "`NAME` is the instance. [По-русски](server-messages-ru.md). What Howdah itself says are its own [errors](errors.md).",
         ("message", "why", "what to do"),
         "in",
     ),
     "ru": (
         "Что говорят серверы",
         "Что PostgreSQL, PgBouncer и libpq говорят клиентам инстанса, почему и что делать. Каждое сообщение получено от настоящих "
-        "серверов, и тесты получают его снова. `…` — то, что меняется; *в* — версии, которые говорят именно так, если другие говорят иначе. `NAME` — "
+        "серверов, и "
+        "тесты получают его снова. `…` — то, что меняется; *в* — версии, которые говорят именно так, если другие говорят иначе. `NAME` — "
         "инстанс. [In English](server-messages.md). То, что говорит сам Howdah, — его собственные [ошибки](errors.md).",
         ("сообщение", "почему", "что делать"),
         "в",

@@ -91,7 +91,7 @@ MESSAGES: Final = (
         "PostgreSQL",
         "permission denied for schema public",
         say("since PostgreSQL 15 only a database's owner may create in its schema public"),
-        say("make the user its owner when the database is added (--owner), or GRANT CREATE ON SCHEMA public"),
+        say("let the database's owner say there: GRANT CREATE ON SCHEMA public TO …, or give the application a schema of its own"),
         ("15", "16", "17", "18"),
     ),
     Message(
