@@ -348,7 +348,11 @@ def _ask(wire: socket.socket, message: bytes, deadline: float) -> Answer:
 
 
 def _message(wire: socket.socket, kind: bytes, deadline: float) -> Answer:
-    (length,) = struct.unpack("!I", _receive(wire, 4, deadline))
+    head = _receive(wire, 4, deadline)
+    (length,) = struct.unpack("!I", head)
+    if kind == b"E" and head == b"FATA":
+        # PostgreSQL 13 writes a line of text while it does not know yet which protocol is spoken (elog.c, send_message_to_frontend)
+        return Answer("error", message=_line(wire, head, deadline).removeprefix("FATAL:").strip())
     if kind not in (b"R", b"E") or not 8 <= length <= _LONGEST_MESSAGE:
         return Answer("nonsense", message="this is not a PostgreSQL server")
     body = _receive(wire, length - 4, deadline)
@@ -358,6 +362,15 @@ def _message(wire: socket.socket, kind: bytes, deadline: float) -> Answer:
         return Answer("authentication", str(number), mechanisms=names)
     fields = {field[:1]: field[1:].decode(errors="replace") for field in body.split(b"\0") if field}
     return Answer("error", fields.get(b"C", ""), fields.get(b"M", ""))
+
+
+def _line(wire: socket.socket, begun: bytes, deadline: float) -> str:
+    """Return the text that ends with a NUL, or with the connection."""
+    line = begun
+    with contextlib.suppress(EOFError, ConnectionError):
+        while not line.endswith(b"\0") and len(line) < _LONGEST_MESSAGE:
+            line += _receive(wire, 1, deadline)
+    return line.rstrip(b"\0").decode(errors="replace")
 
 
 def _receive(wire: socket.socket, count: int, deadline: float) -> bytes:

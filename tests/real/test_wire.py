@@ -298,6 +298,8 @@ STRANGERS = {
     b"R": "closed",
     b"R\0\0\0\4": "nonsense",
     b"R\x7f\xff\xff\xff": "nonsense",
+    b"ERROR\r\n": "nonsense",
+    b"EFATAL:  received unencrypted data after SSL request\n\0": "error",
     b"E\0\0\0\x0cC57P03\0\0": "error",
     b"R\0\0\0\x08\0\0\0\3": "authentication",
 }
