@@ -36,7 +36,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.hostile import examples, texts
 
@@ -389,6 +389,9 @@ LOOKING = [words for words, entry in sorted(REGISTER.items()) if words[0] not in
 
 @examples(120)
 @given(st.sampled_from(LOOKING), st.lists(texts.map(lambda text: text[:2000]), min_size=1, max_size=3), st.booleans())
+@example(("users", "grant"), ["\x9b31m", "\u202e"], False)
+@example(("users", "grant"), ["\x7f"], False)
+@example(("params", "set"), ["log_line_prefix=\u00a0😀"], True)
 def test_any_words_at_any_command_end_in_an_answer_or_one_line(place: Path, words: tuple[str, ...], typed: list[str], named: bool) -> None:
     out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
     before = remembered(place)
@@ -397,11 +400,12 @@ def test_any_words_at_any_command_end_in_an_answer_or_one_line(place: Path, word
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         code = door.main(["--json", *words, *(["shop"] if named else []), *typed])
+        out.flush()
         err.flush()
     said = err.buffer.getvalue().decode()
     assert code in (0, 2, 3, 4, 5), (words, typed, said)
     assert "Traceback" not in said and '"internal"' not in said and (code == 0 or said.count("\n") == 1)
-    assert said.replace("\n", "").isprintable()
+    assert (said + out.buffer.getvalue().decode()).replace("\n", "").isprintable()
     if code:
         assert remembered(place) == before
 

@@ -38,6 +38,16 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c == "\t" else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def spelled(value: object, indent: int | None = None) -> str:
+    r"""Return a value as JSON that people can read, and that commands no terminal: what does not print is escaped, also beyond ASCII.
+
+    >>> print(spelled(["é", "\x9b2J", "\u202e"]))
+    ["é", "\u009b2J", "\u202e"]
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return re.sub(r"[^ -~\n]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+
+
 @dataclass
 class Screen:
     """The two streams, the language, and whether people or programs read them."""
@@ -71,7 +81,7 @@ class Screen:
         """Write the answer of a command: `value` as JSON, or the lines for people."""
         self.progress.stop()
         if self.json:
-            self.out.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            self.out.write(spelled(value, indent=2) + "\n")
         else:
             for line in lines():
                 self.line(line)
@@ -92,7 +102,7 @@ class Screen:
         self.progress.stop()
         if self.json:
             hint = str(refusal.hint) if refusal.hint is not None else None
-            self._tell(json.dumps({"code": refusal.code, "message": str(refusal.message), "hint": hint}, ensure_ascii=False))
+            self._tell(spelled({"code": refusal.code, "message": str(refusal.message), "hint": hint}))
             return
         first, *rest = self.text(refusal.message).splitlines() or [""]
         for line in rest:
