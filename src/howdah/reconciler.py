@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from howdah.core.host import Host, Refused
@@ -102,21 +102,38 @@ class Reconciler:
     def _pass_until_done(self, want: Instance, account: _Account) -> None:
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()
+        given_up: dict[str, Refusal] = {}
         seen = self.host.observe(want)
         for _ in range(_PASSES):
             with _machine(say("look at {name}", name=want.name)):
-                steps = next_steps(concerns, want, seen)
+                steps = next_steps(concerns, want, seen, given_up)
             if not steps:
-                return
+                return self._done_but(want, account.operation, tuple(given_up.values()))
             for step in steps:
-                key = f"{type(step).__name__}: {step.why}"
-                tries[key] += 1
-                if tries[key] > _TRIES:
+                tries[step.key] += 1
+                if tries[step.key] > _TRIES:
                     raise Failed("does_not_converge", say("cannot put it right in {tries} tries: {why}", tries=_TRIES, why=step.why))
-                account.apply(step, self.host)
+                try:
+                    account.apply(step, self.host)
+                except Refusal as refusal:
+                    if not step.apart or (isinstance(refusal, _WISH_AT_FAULT) and not self._held(want)):
+                        raise
+                    given_up[step.key] = refusal
             touched = frozenset[Part]().union(*(step.touches for step in steps))
             seen = self.host.observe(want).keeping(seen, PARTS - touched)
         raise Failed("does_not_converge", say("cannot finish in {passes} passes", passes=_PASSES))
+
+    def _held(self, want: Instance) -> bool:
+        """Tell whether this very wish has come true before, so that what fails now is not its fault."""
+        return want.generation <= self.store.converged_generation(want.id)
+
+    def _done_but(self, want: Instance, operation: Operation, given_up: Sequence[Refusal]) -> None:
+        """End a pass in which all came true but some steps that concern one database each; the first of them is told."""
+        if given_up:
+            self._settle(want, operation)
+            told = say("all is done but this ({count}): {message}", count=len(given_up), message=given_up[0].message)
+            hint = say("its owner has to put it right; `howdah repair {name}` tries again", name=want.name)
+            raise Failed("database_left_out", told, hint)
 
     def _settle(self, want: Instance, operation: Operation) -> None:
         if want.state == "running" and (not want.settled or want.restart_of or want.end_plaintext):
@@ -126,7 +143,7 @@ class Reconciler:
 
     def _take_back(self, want: Instance, account: _Account, refused: Refusal) -> None:
         """Withdraw a wish that never held; one that held before stays wanted, for then the fault is not in the wish."""
-        if want.generation <= self.store.converged_generation(want.id):
+        if self._held(want):
             account.close("failed", refused)
             return
         before = self.store.withdraw(want)

@@ -251,6 +251,10 @@ class Miniature:
             for name in databases:
                 self.inside[name] = replace(self.inside[name], lookup=False, lookup_right=False, lookup_connect=False)
 
+    def enter_database(self, want: Instance, database: str) -> None:
+        if self._act("enter_database"):
+            self.inside[database] = replace(self.inside[database], closed=False)
+
     def create_extension(self, want: Instance, database: str, name: str) -> None:
         if self._act("create_extension"):
             self.inside[database] = replace(self.inside[database], extensions=self.inside[database].extensions | {name})

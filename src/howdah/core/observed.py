@@ -136,6 +136,7 @@ class Inside:
     lookup: bool = False  # schema howdah stands here
     lookup_right: bool = False  # the function stands here as shipped: body, settings, owner and rights
     lookup_connect: bool = False  # the lookup role may connect
+    closed: bool = False  # it lets nobody in to look, so that the rest is not known
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from howdah.core.instance import Instance, Wish
@@ -20,6 +20,6 @@ class Engine:
     concerns: Mapping[Wish, tuple[Concern, ...]]
 
 
-def next_steps(concerns: Sequence[Concern], want: Instance, seen: Observed) -> Sequence[Step]:
-    """Return the steps of the first concern not yet satisfied; empty means done."""
-    return next((steps for concern in concerns if (steps := concern(want, seen))), ())
+def next_steps(concerns: Sequence[Concern], want: Instance, seen: Observed, but: Collection[str] = ()) -> Sequence[Step]:
+    """Return the steps of the first concern not yet satisfied; empty means done. Steps whose key is in `but` are given up."""
+    return next((steps for concern in concerns if (steps := [step for step in concern(want, seen) if step.key not in but])), ())

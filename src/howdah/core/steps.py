@@ -18,8 +18,15 @@ class Step:
     what: ClassVar[Phrase] = say("act")
     touches: ClassVar[frozenset[Part]] = PARTS
     """What it can change; only that is looked at anew before the next step."""
+    apart: ClassVar[bool] = False
+    """It concerns one database alone: where it fails, everything else is done all the same."""
     want: Instance
     why: Phrase
+
+    @property
+    def key(self) -> str:
+        """What it is told from others by: its kind and its reason."""
+        return f"{type(self).__name__}: {self.why}"
 
     def apply(self, host: Host) -> None:
         """Do it on `host`; return when the effect can be seen."""
@@ -184,6 +191,7 @@ class SetAccess(Step):
     """Give the granted users every right in a database, and take it from those no longer granted."""
 
     what = say("set who has access")
+    apart = True
     touches = frozenset({"server", "inside"})
 
     database: str
@@ -197,6 +205,7 @@ class InstallLookup(Step):
     """Put the pooler's lookup function into databases."""
 
     what = say("install the pooler's lookup")
+    apart = True
     touches = frozenset({"server", "inside"})
 
     databases: tuple[str, ...]
@@ -218,10 +227,25 @@ class RemoveLookup(Step):
 
 
 @dataclass(frozen=True)
+class EnterDatabase(Step):
+    """Look into a database that let nobody in; it is named where it still does not."""
+
+    what = say("look into a database")
+    apart = True
+    touches = frozenset({"inside"})
+
+    database: str
+
+    def apply(self, host: Host) -> None:
+        host.enter_database(self.want, self.database)
+
+
+@dataclass(frozen=True)
 class CreateExtension(Step):
     """Create a SQL extension in a database."""
 
     what = say("create an extension")
+    apart = True
     touches = frozenset({"inside"})
 
     database: str
@@ -249,6 +273,7 @@ class StartPooler(Step):
     """Try the files beside, then start a generation of the pooler; new logins come to it."""
 
     what = say("try and start PgBouncer")
+    apart = True
     touches = frozenset({"disk", "pooler", "wire"})
 
     number: int

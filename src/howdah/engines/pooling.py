@@ -30,7 +30,7 @@ def lookup_missing(seen: Observed) -> tuple[str, ...]:
     """Return the databases that need the lookup function and have it not, or altered."""
     everywhere = seen.facts.pooler_version < _AUTH_DBNAME
     needed = seen.inside if everywhere else {"postgres": seen.inside["postgres"]} if "postgres" in seen.inside else {}
-    return tuple(sorted(name for name, inside in needed.items() if not (inside.lookup_right and inside.lookup_connect)))
+    return tuple(sorted(n for n, inside in needed.items() if not (inside.closed or (inside.lookup_right and inside.lookup_connect))))
 
 
 def _files(want: Instance, seen: Observed) -> tuple[WantedFile, ...]:

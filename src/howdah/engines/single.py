@@ -23,6 +23,7 @@ from howdah.core.steps import (
     DropExtension,
     DropUser,
     EndPlaintext,
+    EnterDatabase,
     InstallLookup,
     IssueCertificate,
     MoveToTrash,
@@ -220,7 +221,7 @@ def databases(want: Instance, seen: Observed) -> Sequence[Step]:
     create: list[Step] = [
         CreateDatabase(want, say("database {name} is not there, or not finished", name=name), database)
         for name, database in wanted.items()
-        if name not in known or not known[name].made or known[name].owner != (database.owner or "postgres")
+        if name not in known or not known[name].made or known[name].owner != (database.owner or "postgres") or not known[name].connectable
     ]
     unwanted = sorted(name for name, found in known.items() if found.made and name not in wanted)
     drop: list[Step] = [DropDatabase(want, say("database {name} is no longer wanted", name=name), name) for name in unwanted]
@@ -241,12 +242,10 @@ def lookup(want: Instance, seen: Observed) -> Sequence[Step]:
     if want.pooler is None:
         places = pooling.lookup_places(seen)
         return (RemoveLookup(want, say("there is no pooler to look users up"), places),) if places else ()
-    missing = pooling.lookup_missing(seen)
-    return (
-        (InstallLookup(want, say("the lookup function is missing or altered in {names}", names=", ".join(missing)), missing),)
-        if missing
-        else ()
-    )
+    return [
+        InstallLookup(want, say("the lookup function is missing or altered in {name}", name=name), (name,))
+        for name in pooling.lookup_missing(seen)
+    ]
 
 
 def extensions(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -256,7 +255,7 @@ def extensions(want: Instance, seen: Observed) -> Sequence[Step]:
     for entry in entries:
         name = entry.creates or ""
         for database, inside in sorted(seen.inside.items()):
-            if database == "template1":
+            if database == "template1" or inside.closed:
                 continue
             if entry.name in want.extensions and name not in inside.extensions:
                 steps.append(
@@ -265,6 +264,12 @@ def extensions(want: Instance, seen: Observed) -> Sequence[Step]:
             if entry.name not in want.extensions and name in inside.extensions:
                 steps.append(DropExtension(want, say("extension {name} is no longer wanted", name=name), database, name))
     return steps
+
+
+def entered(want: Instance, seen: Observed) -> Sequence[Step]:
+    """Every database that admits connections lets us look into it."""
+    closed = sorted(name for name, inside in seen.inside.items() if inside.closed)
+    return [EnterDatabase(want, say("database {name} lets nobody in", name=name), name) for name in closed]
 
 
 def swept(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -303,6 +308,7 @@ ENGINE = Engine(
             pooling.pooler_resumed,
             extensions,
             swept,
+            entered,
         ),
         "stopped": (pooling.pooler_stopped, server_stopped),
         "deleted": (pooling.pooler_stopped, server_stopped, trashed),

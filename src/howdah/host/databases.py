@@ -37,6 +37,7 @@ def create_database(seat: Seat, want: Instance, database: Database) -> None:
             raise Conflict("database_exists", message, hint)
         if made:
             sql.run(session, "ALTER DATABASE {} OWNER TO {}", database.name, owner)
+            sql.run(session, "ALTER DATABASE {} ALLOW_CONNECTIONS true", database.name)  # its owner may have closed it
         else:
             _name(session, _unnamed(session, database), database.name, owner)
     set_access(seat, want, database.name)

@@ -248,6 +248,10 @@ class LocalHost(LocalWatch):
         """Take the lookup function away."""
         lookup.remove(self.seat(want), databases)
 
+    def enter_database(self, want: Instance, database: str) -> None:
+        """Look into a database."""
+        sight.enter(self.seat(want), database)
+
     def create_extension(self, want: Instance, database: str, name: str) -> None:
         """Create a SQL extension."""
         databases.create_extension(self.seat(want), database, name)

@@ -63,7 +63,6 @@ SELECT json_build_object(
     WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL AND a.usename IS DISTINCT FROM 'howdah_probe'))
 """
 _PASSES: Final = re.compile("is starting up|is shutting down|in recovery mode|not yet accepting")
-_FULL: Final = re.compile("connection slots|too many clients")
 _TAKEN_OUT: Final = re.compile(r'parameter ".*" cannot be changed without restarting the server')
 _IDENT: Final = "SELECT line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL"  # 15 and later
 _MADE: Final = "SELECT oid, mark FROM howdah_made.role UNION ALL SELECT oid, 'made' FROM howdah_made.database"
@@ -82,7 +81,8 @@ def look(seat: Seat, want: Instance) -> Server:
         again = postgres.state(seat)
         if _PASSES.search(str(error)) is not None:
             return Server("starting", again.pid, again.identity) if again.pid else again
-        if _FULL.search(str(error)) is not None:  # a restart would be the wrong remedy
+        # A restart is a remedy for one that says nothing, or locks us out (28: its rules of admission); else it would be the wrong one
+        if error.sqlstate and not error.sqlstate.startswith("28"):
             raise sql.refusal(error, say("look at PostgreSQL")) from error
         return Server("unreachable", again.pid, again.identity) if again.state == "ready" else again
 
@@ -224,15 +224,18 @@ def connectable(session: Asked) -> list[str]:
 
 
 def _enter(seat: Seat, database: str) -> Inside | None:
-    """Look into one database; None when it was dropped or closed in the meantime."""
+    """Look into one database; None when it was dropped or closed in the meantime. One that lets us not in shall not hide the others."""
     try:
         with sql.connect(seat, database) as session:
             return _inside(session)
-    except SqlError as error:
-        now = _reachable(seat, database)
-        if not now:
-            return None
-        raise sql.refusal(error, say("look into database {name}", name=database)) from error
+    except SqlError:
+        return Inside(closed=True) if _reachable(seat, database) else None
+
+
+def enter(seat: Seat, database: str) -> None:
+    """Look into a database; raise why that cannot be."""
+    with sql.control(seat, say("look into database {name}", name=database), database) as session:
+        _inside(session)
 
 
 def _reachable(seat: Seat, database: str) -> bool:

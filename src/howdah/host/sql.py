@@ -14,15 +14,16 @@ from typing import Final
 from howdah.core.host import Refused
 from howdah.core.instance import CONTROL_ROLE
 from howdah.errors import Failed, Refusal, Unavailable
-from howdah.host import protocol
+from howdah.host import files, protocol
 from howdah.host.postgres import Seat
 from howdah.host.session import Session, SqlError, opened
 from howdah.phrase import Phrase, say
 
 _ANSWER_SECONDS: Final = 75.0  # beyond our statement_timeout: only a server that stands still takes longer
 
-# What a session of ours is immune against: ALTER DATABASE … SET by an owner (search_path, role, read only), and a log that would
-# keep a verifier. A setting of a library that is not loaded is a placeholder that nobody reads.
+# What a session of ours is immune against: ALTER DATABASE … SET by an owner (search_path, role, read only, a library that is not there),
+# event triggers, of a login too, that hang or refuse (but for those made ALWAYS), and a log that would keep a verifier. A setting of a
+# library that is not loaded is a placeholder that nobody reads.
 _OPTIONS = {
     "search_path": "pg_catalog,pg_temp",
     "role": "none",
@@ -30,6 +31,10 @@ _OPTIONS = {
     "default_tablespace": "",
     "standard_conforming_strings": "on",
     "idle_in_transaction_session_timeout": "0",
+    "quote_all_identifiers": "off",
+    "local_preload_libraries": "",
+    "session_preload_libraries": "",
+    "session_replication_role": "replica",
     "lock_timeout": "5s",
     "statement_timeout": "60s",
     "lc_messages": "C",
@@ -45,11 +50,21 @@ _OPTIONS = {
 }
 
 
+# The same, of those that older versions do not know
+_SINCE = {14: {"idle_session_timeout": "0"}, 17: {"transaction_timeout": "0"}}
+
+
+def _immune(seat: Seat) -> dict[str, str]:
+    version = files.read(seat.layout.data / "PG_VERSION", 16) or ""
+    major = int(version) if version.strip().isdigit() else 0
+    return {**_OPTIONS, **{name: value for since, more in _SINCE.items() if major >= since for name, value in more.items()}}
+
+
 def connect(
     seat: Seat, database: str = "postgres", *, options: Mapping[str, str] | None = None, seconds: float = 5
 ) -> contextlib.AbstractContextManager[Session]:
     """Open a session as the control role, in autocommit; it raises SqlError."""
-    chosen = _OPTIONS if options is None else options
+    chosen = _immune(seat) if options is None else options
     words = {"user": CONTROL_ROLE, "database": database, "application_name": "howdah"}
     if chosen:
         words["options"] = " ".join(f"-c {name}={_escaped(value)}" for name, value in chosen.items())
