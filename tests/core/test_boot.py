@@ -43,7 +43,9 @@ def test_it_starts_with_the_machine_or_with_its_user() -> None:
 def test_the_timer_repairs_by_way_of_the_service() -> None:
     assert "ExecStart=systemctl try-reload-or-restart howdah.service" in lines(SYSTEM, "howdah-repair.service")
     assert "ExecStart=systemctl --user try-reload-or-restart howdah.service" in lines(USER, "howdah-repair.service")
-    assert {"OnCalendar=daily", "Persistent=yes"} <= {*lines(SYSTEM, "howdah-repair.timer")}
+    timer = lines(SYSTEM, "howdah-repair.timer")
+    assert {"OnStartupSec=5min", "OnCalendar=daily", "Persistent=yes"} <= {*timer}
+    assert not any(line.startswith("RandomizedDelaySec") for line in timer), "it would hold back the repair after a start"
 
 
 def test_no_instance_gets_fewer_open_files_at_boot_than_it_was_made_with() -> None:

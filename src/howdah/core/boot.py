@@ -160,7 +160,8 @@ def _repair(boot: Boot) -> str:
 def _timer(boot: Boot) -> str:
     unit = _unit(boot, "Daily repair of the PostgreSQL instances of Howdah")
     # Soon after the start, for what was not there in time; daily, for certificates; in the night's place when the machine was off.
-    timer = ["[Timer]", "OnStartupSec=5min", "OnCalendar=daily", "RandomizedDelaySec=1h", "Persistent=yes"]
+    # No random delay, which would hold the first of them, too (systemd.timer(5)).
+    timer = ["[Timer]", "OnStartupSec=5min", "OnCalendar=daily", "Persistent=yes"]
     return _written(unit, timer, ["[Install]", "WantedBy=timers.target"])
 
 
