@@ -38,6 +38,7 @@ AND CASE r.rolname
         OR r.rolcanlogin AND r.rolvaliduntil BETWEEN now() AND now() + interval '2 minutes'
     ELSE false END"""
 
+# Since 18 a login shows in pg_stat_activity before it has authenticated, without a role and without TLS: it is nobody's session yet.
 _LOOK: Final = f"""
 SELECT json_build_object(
 'version', split_part(current_setting('server_version'), ' ', 1),
@@ -60,7 +61,8 @@ SELECT json_build_object(
 'sessions', (SELECT coalesce(json_agg(json_build_array(a.pid, a.usename, a.datname, a.application_name, host(a.client_addr), a.client_port,
         coalesce(s.ssl, false))), '[]')
     FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid)
-    WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL AND a.usename IS DISTINCT FROM 'howdah_probe'))
+    WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL AND a.usesysid IS NOT NULL
+        AND a.usename IS DISTINCT FROM 'howdah_probe'))
 """
 _PASSES: Final = re.compile("is starting up|is shutting down|in recovery mode|not yet accepting")
 _TAKEN_OUT: Final = re.compile(r'parameter ".*" cannot be changed without restarting the server')
