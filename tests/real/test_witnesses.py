@@ -135,10 +135,14 @@ def included(here: Place) -> None:
     left("postgresql.conf", lambda text: text.replace("howdah.digest", "include 'beside.conf'\nhowdah.digest"))(here)
 
 
+def served_file(here: Place, kind: str) -> Path:
+    """Return the file of the pair that is served on the direct hop; older ones lie beside it."""
+    return here.layout().tls("direct") / f"direct.{here.seen().wire['direct'].serial}.{kind}"
+
+
 def another_pair_under_the_same_name(here: Place) -> None:
     """PostgreSQL loads other bytes from the very path that its configuration names, and the right ones return to it."""
-    tls = here.layout().tls("direct")
-    stem = next(tls.glob("direct.*.crt"))
+    stem = served_file(here, "crt")
     pooled = next(here.layout().tls("pooled").glob("pooled.*.crt"))
     good = {end: stem.with_suffix(end).read_text() for end in (".crt", ".key")}
     for end in good:
@@ -150,7 +154,7 @@ def another_pair_under_the_same_name(here: Place) -> None:
 
 def a_key_that_does_not_fit(here: Place) -> None:
     """The server keeps the pair that it had, and says so in its log alone; its next start would fail."""
-    key = next(here.layout().tls("direct").glob("direct.*.key"))
+    key = served_file(here, "key")
     overwrite(key, next(here.layout().tls("pooled").glob("pooled.*.key")).read_text())
     loads(here)
 
