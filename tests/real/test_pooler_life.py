@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.conftest import processes_below
-from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, clients, place, prove, scalar, strays
+from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, Waiting, clients, place, prove, scalar, strays
 from tests.real.servers import free_port, poolers, version_of
 
 from howdah import wire
@@ -255,3 +255,15 @@ def test_a_password_changed_ends_what_the_pooler_knew(here: Place) -> None:
         here.login(password=PASSWORD).close()
     here.service.set_password("shop", USER, Secret(PASSWORD), asks("users password"))
     prove(here)
+
+
+def test_a_login_in_progress_is_no_session_yet(here: Place) -> None:
+    """While a verifier is looked up, PgBouncer may list the client, without a user."""
+    here.console("PAUSE")
+    try:
+        knocking = Waiting(here)
+        wait_until(lambda: any(row["user"] == "(nouser)" for row in here.console("SHOW CLIENTS")), 1)
+        assert "(nouser)" not in {session.user for session in here.newest().clients}
+    finally:
+        here.console("RESUME")
+    knocking.close()

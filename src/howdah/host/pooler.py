@@ -129,7 +129,8 @@ def _sessions(directory: Path) -> list[tuple[Session, str]]:
         found = admin.clients(directory)
     except Refusal:
         return []  # it went silent between two looks: the next pass sees that
-    return [(_session(each), each.tls) for each in found if each.user != PROBE_ROLE]
+    # "(nouser)" is a connection that has not said who it is (objects.c): no session yet, and perhaps on its way to TLS
+    return [(_session(each), each.tls) for each in found if each.user not in (PROBE_ROLE, "(nouser)")]
 
 
 def _session(client: admin.Client) -> Session:
