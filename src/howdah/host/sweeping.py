@@ -30,10 +30,8 @@ def launch(seat: Seat, server: Process) -> None:
     if swept(seat.layout, server):
         return
     log = seat.layout.log
-    lock, program = log / sweeper.LOCK, log / "sweeper.py"
-    # Looking through all processes costs milliseconds: not where there was none yet, nor where the last one has ended.
-    if process.lock_holder(lock) is not None or (program.exists() and not lock.exists()):
-        end(seat.layout)
+    program = log / "sweeper.py"
+    end(seat.layout)  # one may live on in a directory that was removed; nobody waits for the look through all processes
     files.make_directory(log, 0o700, seat.account)  # somebody may have removed it; PostgreSQL needs it for its next file, too
     # A copy of it where its user can read it: our own code may lie in /root.
     files.scratch(program, Path(sweeper.__file__).read_bytes(), seat.account)
