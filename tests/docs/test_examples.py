@@ -49,6 +49,8 @@ EXAMPLES: tuple[tuple[str, int], ...] = (
     ("howdah extensions add shop pooler pool_mode=session listen_port=6543", 0),
     ("howdah stop shop --yes", 0),
     ("howdah start shop", 0),
+    ("howdah service status --json", 0),
+    ("howdah service down --yes", 0),
     ("howdah repair shop", 0),
     ("howdah delete shop --yes", 0),
     ("howdah undelete shop", 0),
@@ -56,6 +58,8 @@ EXAMPLES: tuple[tuple[str, int], ...] = (
 NOT_RUN = {
     "howdah quickstart": "README.md shows it, and so it is run there",
     "howdah endpoints set shop --listen 10.1.0.5 --hostname db.example.org --allow 10.1.0.0/16": "the address is not of this machine",
+    "howdah service install": "it would change how this machine starts; tests/real/test_service.py runs it",
+    "howdah service remove": "it would change how this machine starts; tests/real/test_service.py runs it",
     "howdah logs shop --source pooler --follow": "it ends by Ctrl-C only",
 }
 _INLINE = re.compile(r"`((?:\./)?howdah [^`]+)`")

@@ -562,7 +562,8 @@ REVOKED = {
 }
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
+# In transaction mode PgBouncer 1.18 holds a client whose role expired for a minute before it gives up
+@pytest.mark.parametrize("mode", [pytest.param("transaction", marks=pytest.mark.long), "session"])
 @pytest.mark.parametrize("statement", REVOKED.values(), ids=REVOKED)
 def test_who_was_let_in_by_his_verifier_is_refused_once_it_is_void(here: Place, statement: str, mode: str) -> None:
     """The pooler has only what each login proved to it: when that is void, it gets no further connection with it."""

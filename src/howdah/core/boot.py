@@ -65,7 +65,7 @@ def unit_name(home: Path, default: bool) -> str:
     """Return the name of a home's units: `howdah`, and for a home that is not the default one a name that no other home has.
 
     >>> unit_name(Path("/var/lib/howdah"), True), unit_name(Path("/srv/pg"), False)
-    ('howdah', 'howdah-9ffdb371')
+    ('howdah', 'howdah-2b91295b')
     """
     return "howdah" if default else f"howdah-{zlib.crc32(bytes(home)):08x}"
 
