@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.real.instances import DATABASE, PASSWORD, USER, Place, Voice, in_child, place, prove, served_by, stock
+from tests.real.instances import DATABASE, PASSWORD, USER, Place, Voice, in_child, place, prove, served_by, stock, strays
 from tests.real.servers import free_port
 
 from howdah import compose
 from howdah.core.host import Host
 from howdah.core.wishes import Creation
 from howdah.errors import Conflict, NotFound
-from howdah.host import console, files, process, session
+from howdah.host import console, files, process, session, sessions
 from howdah.secret import Secret
 from howdah.service.verbs import Service
 
@@ -231,6 +231,29 @@ def test_create_survives_a_crash_after_each_step() -> None:
             if not died:
                 assert steps > 8
                 return
+
+
+def test_a_first_pooler_that_was_started_but_not_proven_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its start is its own trial: who dies before the login leaves one that looks right in every other way."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Unproven
+
+    with place() as here:
+        with monkeypatch.context() as patched:
+            patched.setattr(sessions, "try_login", die)
+            with pytest.raises(Unproven):
+                here.create()
+        left = here.newest()
+        assert (left.alive, left.keeper, left.reachable, left.proven) == (True, True, True, False)
+        here.repair()
+        assert (here.newest().number, here.newest().proven) == (left.number + 1, True)
+        prove(here)
+        assert strays(here) == {}
+
+
+class Unproven(BaseException):
+    """The end of a process in the middle of a proof."""
 
 
 def test_delete_survives_a_crash_after_each_step() -> None:

@@ -159,6 +159,7 @@ class Generation:
     halted: tuple[str, ...] = ()  # databases paused or disabled
     clients: tuple[Session, ...] = ()
     plaintext: tuple[Session, ...] = ()
+    proven: bool = True  # a login was made before it took the logins over
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phras
         return say("PgBouncer is not running")
     if not newest.keeper:
         return say("PgBouncer's keeper is not running")
+    if not newest.proven:
+        return say("PgBouncer was started, but not proven")
     if not newest.reachable:
         return say("PgBouncer is alive, but its console does not answer")
     if newest.routes - {(str(seen.layout.socket_dir), want.port)}:

@@ -35,6 +35,7 @@ from howdah.phrase import Phrase, say
 SIGQUIT_SINCE = (1, 23)
 STATE_SINCE = (1, 19)
 COMPLAINT = re.compile(r".*? \[(?P<pid>\d+)\] (?:ERROR|FATAL) (?P<words>.*)")
+TAKEN = ("steering", "unsteered")  # what a keeper's lock says once it was told to take the logins over
 NOT_RUNNING = say("it is not running")
 
 
@@ -66,6 +67,7 @@ class GenerationSeen:
     keeper: Process | None
     member: Process | None
     steering: bool  # new logins of the whole SO_REUSEPORT group were sent here
+    taken: bool  # they were to be, which is asked for when all else is proven; the kernel may not let us steer
     silence: Phrase | None = NOT_RUNNING
     version: tuple[int, ...] = ()
     config: Mapping[str, tuple[str, bool]] = field(default_factory=dict)  # value, and whether RELOAD can change it
@@ -219,7 +221,7 @@ def take_over(directory: Path, *, seconds: float = 5) -> bool:
     found = quick_look(directory).keeper
     if found is None or not process.send(found, signal.SIGUSR1):
         raise Failed("keeper_dead", say("cannot take logins over: no keeper is alive in {directory}", directory=directory))
-    if not process.wait_until(lambda: _word(directory) in ("steering", "unsteered"), seconds):
+    if not process.wait_until(lambda: _word(directory) in TAKEN, seconds):
         raise Failed("keeper_silent", say("cannot take logins over: the keeper does not answer within {seconds} s", seconds=seconds))
     return _word(directory) == "steering"
 
@@ -271,7 +273,8 @@ def look(directory: Path, *, seconds: float = ANSWER_SECONDS) -> GenerationSeen:
     """See a generation as it is: what is alive, and what its console says within `seconds`."""
     alive = quick_look(directory)
     member = alive.member or next(iter(members(directory)), None)
-    seen = GenerationSeen(directory, read_plan(directory), alive.keeper, member, _word(directory) == "steering")
+    word = _word(directory)
+    seen = GenerationSeen(directory, read_plan(directory), alive.keeper, member, word == "steering", word in TAKEN)
     if member is None or seen.plan is None:
         return seen
     if process.halted(member.pid):

@@ -96,7 +96,8 @@ def _generation(layout: Layout, number: int) -> Generation:
     clients = _sessions(directory) if seen.reachable else ()
     return Generation(
         number=number,
-        keeper=seen.keeper is not None and (seen.steering or not numbers_before(layout, number)),
+        keeper=seen.keeper is not None,
+        proven=seen.steering or (seen.taken and not numbers_before(layout, number)),
         alive=seen.member is not None,
         reachable=seen.reachable,
         identity=f"{seen.member.pid}-{seen.member.started}" if seen.member else "",
@@ -174,10 +175,17 @@ def _ini(wanted: Sequence[WantedFile]) -> str:
 
 
 def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
-    """Start a generation and send new logins to it; what left an earlier attempt in its directory is ended first."""
+    """Start a generation whose files were tried, and send new logins to it."""
+    _launch(seat, want, number, wanted)
+    pgbouncer.take_over(seat.layout.generation(number))
+    for each in numbers_before(seat.layout, number)[-1:]:
+        _let_leave(seat.layout.generation(each))
+
+
+def _launch(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
+    """Start a generation that takes nothing over yet; what left an earlier attempt in its directory is ended first."""
     directory = seat.layout.generation(number)
-    older = numbers_before(seat.layout, number)
-    for spent in older[:-1]:
+    for spent in numbers_before(seat.layout, number)[:-1]:
         retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
     pgbouncer.stop_generation(directory)
     _check_port(seat, want)
@@ -187,17 +195,17 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
     backlog = int((want.pooler or {}).get("listen_backlog", "4096"))
     plan = pgbouncer.make_plan(seat.binary, listen, unix_port=seat.port, open_files=seat.open_files, backlog=backlog)
     pgbouncer.start_generation(directory, plan, account=seat.account)
-    pgbouncer.take_over(directory)
-    for each in older[-1:]:
-        _let_leave(seat.layout.generation(each))
 
 
 def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile], login: trial.Probe) -> None:
-    """Start a generation where there is none and prove it as a trial would; one that fails is ended, and Refused tells the reason."""
+    """Start a generation where there is none and prove it as a trial would; one that fails is ended, and Refused tells the reason.
+
+    It takes the logins over last, and by that the next pass knows whether it was proven, should we die before.
+    """
     directory = seat.layout.generation(number)
     _put_companions(seat, wanted)
     try:
-        start(seat, want, number, wanted)
+        _launch(seat, want, number, wanted)
         # Its own words first, before ours on the wire make it say more
         fault = trial.complaint(process.tail(directory / "log", 50))
         fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
@@ -210,6 +218,7 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
         retire(seat, number, drain_seconds=0)
         attempt(seat, wanted, login)  # it hears what PgBouncer says before it opens its log
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
+    pgbouncer.take_over(directory)
 
 
 def _check_port(seat: PoolSeat, want: Instance) -> None:
