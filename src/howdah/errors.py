@@ -30,6 +30,10 @@ class Failed(Refusal):
     exit_code = 1
 
 
+class Lacking(Failed):
+    """The machine lacked what the operation needs, room, rights, descriptors or memory: no part of it is at fault, and none can go on."""
+
+
 class Invalid(Refusal):
     """A value or a usage that can never be right (exit code 2)."""
 
@@ -74,10 +78,10 @@ _CURES = {
 }
 
 
-def machine_failed(error: OSError, doing: Phrase) -> Failed | None:
+def machine_failed(error: OSError, doing: Phrase) -> Lacking | None:
     """Return the failure for what a machine lacks, room, rights, descriptors, memory, while `doing` something; None for any other error."""
     cure = _CURES.get(error.errno or 0)
     if cure is None:
         return None
     reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or type(error).__name__
-    return Failed("machine_failed", say("cannot {doing}: {reason}", doing=doing, reason=reason), cure)
+    return Lacking("machine_failed", say("cannot {doing}: {reason}", doing=doing, reason=reason), cure)

@@ -19,7 +19,7 @@ from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
 from howdah.core.steps import Step
-from howdah.errors import Conflict, Failed, Invalid, Refusal, Unsupported, machine_failed
+from howdah.errors import Conflict, Failed, Invalid, Lacking, Refusal, Unavailable, Unsupported, machine_failed
 from howdah.phrase import Phrase, say
 
 # a healthy create needs about a dozen passes; a concern that its own steps do not satisfy within three tries never will
@@ -52,18 +52,28 @@ class _Account:
         self._on_step = on_step
         self.operation = store.begin(operation)
 
-    def apply(self, step: Step, host: Host) -> None:
-        """Apply a step and tell of it."""
+    def apply(self, step: Step, host: Host) -> Line:
+        """Apply a step, and return what is to be told of it."""
         self._on_step(step)
         start = time.monotonic()
         with _machine(step.what):
             step.apply(host)
-        took = round((time.monotonic() - start) * 1000, 1)
-        self.operation = self._store.tell(self.operation, Line(type(step).__name__, step.what, step.why, took))
+        return Line(type(step).__name__, step.what, step.why, round((time.monotonic() - start) * 1000, 1))
 
-    def close(self, outcome: Outcome, refusal: Refusal | None = None) -> Operation:
-        """End the operation."""
-        return self._store.finish(self.operation, outcome, refusal_record(refusal) if refusal is not None else None)
+    def tell(self, line: Line) -> None:
+        """Write down what was done."""
+        self.operation = self._store.tell(self.operation, line)
+
+    def close(self) -> Operation:
+        """End the operation: it is done."""
+        return self._store.finish(self.operation, "done")
+
+    def give_up(self, outcome: Outcome, refusal: Refusal) -> None:
+        """End the operation without success. Where the store cannot be written, it stays open for the next pass, which adopts it: what
+        stopped it is what a person has to hear.
+        """
+        with contextlib.suppress(Unavailable):
+            self._store.finish(self.operation, outcome, refusal_record(refusal))
 
 
 @dataclass(frozen=True)
@@ -84,10 +94,10 @@ class Reconciler:
             self._take_back(want, account, refused)
             raise
         except Refusal as refusal:
-            account.close("failed", refusal)
+            account.give_up("failed", refusal)
             raise
         self._settle(want, account.operation)
-        return account.close("done")
+        return account.close()
 
     def stand_down(self, operation: Operation, on_step: OnStep) -> Operation:
         """End an instance's processes, and leave what is wanted as it is: the next `converge` starts them again."""
@@ -95,9 +105,9 @@ class Reconciler:
         try:
             self._pass_until_done(replace(self.store.find_id(operation.instance_id), state="stopped"), account)
         except Refusal as refusal:
-            account.close("failed", refusal)
+            account.give_up("failed", refusal)
             raise
-        return account.close("done")
+        return account.close()
 
     def _pass_until_done(self, want: Instance, account: _Account) -> None:
         concerns = self.engines[want.engine].concerns[want.state]
@@ -114,26 +124,35 @@ class Reconciler:
                 if tries[step.key] > _TRIES:
                     raise Failed("does_not_converge", say("cannot put it right in {tries} tries: {why}", tries=_TRIES, why=step.why))
                 try:
-                    account.apply(step, self.host)
+                    line = account.apply(step, self.host)
                 except Refusal as refusal:
-                    if not step.apart or (isinstance(refusal, _WISH_AT_FAULT) and not self._held(want)):
+                    if not self._only_a_part(want, step, refusal):
                         raise
                     given_up[step.key] = refusal
+                else:
+                    account.tell(line)  # a store that cannot be written is no part of what is wanted: it stops the pass
             touched = frozenset[Part]().union(*(step.touches for step in steps))
             seen = self.host.observe(want).keeping(seen, PARTS - touched)
         raise Failed("does_not_converge", say("cannot finish in {passes} passes", passes=_PASSES))
+
+    def _only_a_part(self, want: Instance, step: Step, refusal: Refusal) -> bool:
+        """Tell whether everything else can be done all the same: neither the machine nor a wish that is new is at fault."""
+        if not step.apart or isinstance(refusal, Lacking):
+            return False
+        return not isinstance(refusal, _WISH_AT_FAULT) or self._held(want)
 
     def _held(self, want: Instance) -> bool:
         """Tell whether this very wish has come true before, so that what fails now is not its fault."""
         return want.generation <= self.store.converged_generation(want.id)
 
     def _done_but(self, want: Instance, operation: Operation, given_up: Sequence[Refusal]) -> None:
-        """End a pass in which all came true but some steps that concern one database each; the first of them is told."""
+        """End a pass in which all came true but some steps that concern one part each; the first of them is told, with its own cure."""
         if given_up:
+            first = given_up[0]
             self._settle(want, operation)
-            told = say("all is done but this ({count}): {message}", count=len(given_up), message=given_up[0].message)
-            hint = say("its owner has to put it right; `howdah repair {name}` tries again", name=want.name)
-            raise Failed("database_left_out", told, hint)
+            told = say("all is done but this ({count}): {message}", count=len(given_up), message=first.message)
+            again = say("its owner has to put it right; `howdah repair {name}` tries again", name=want.name)
+            raise Failed("database_left_out", told, first.hint or again)
 
     def _settle(self, want: Instance, operation: Operation) -> None:
         if want.state == "running" and (not want.settled or want.restart_of or want.end_plaintext):
@@ -144,7 +163,7 @@ class Reconciler:
     def _take_back(self, want: Instance, account: _Account, refused: Refusal) -> None:
         """Withdraw a wish that never held; one that held before stays wanted, for then the fault is not in the wish."""
         if self._held(want):
-            account.close("failed", refused)
+            account.give_up("failed", refused)
             return
         before = self.store.withdraw(want)
         if refused.hint is None:
@@ -154,4 +173,4 @@ class Reconciler:
             if before is not None:
                 self._settle(before, account.operation)
         finally:
-            account.close("withdrawn", refused)
+            account.give_up("withdrawn", refused)

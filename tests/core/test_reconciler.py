@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.core.miniature import FACTS, Killed, Miniature
@@ -12,9 +13,9 @@ from howdah.core import wishes
 from howdah.core.host import Refused
 from howdah.core.instance import Database, Instance, User
 from howdah.core.observed import Observed, Part
-from howdah.core.operation import Operation
+from howdah.core.operation import Line, Operation, Outcome
 from howdah.engines import single
-from howdah.errors import Conflict, Failed, Invalid, NotFound, Refusal, Unavailable, Unsupported
+from howdah.errors import Conflict, Failed, Invalid, Lacking, NotFound, Refusal, Unavailable, Unsupported
 from howdah.phrase import say
 from howdah.reconciler import Reconciler
 from howdah.secret import Secret
@@ -238,6 +239,58 @@ def test_what_only_failed_stays_wanted_and_is_tried_again(store: SqliteStore, ki
     assert told is not None and told.outcome == "failed" and store.find_id(WANT.id) == later
     host.refuses.clear()
     assert [line.step for line in again(store, host).story] == ["WriteServerFiles", "ReloadServer"]
+
+
+class Full(SqliteStore):
+    """A store that has no room for what was done; `rooms` further lines it still takes."""
+
+    rooms = 99
+
+    def tell(self, operation: Operation, line: Line) -> Operation:
+        self.rooms -= 1
+        if self.rooms < 0:
+            raise Unavailable("store_unavailable", say("cannot use the store: database or disk is full"), say("make room there"))
+        return super().tell(operation, line)
+
+    def finish(self, operation: Operation, outcome: Outcome, error: Mapping[str, Any] | None = None) -> Operation:
+        if self.rooms < 0:
+            raise Unavailable("store_unavailable", say("cannot use the store for this either"))
+        return super().finish(operation, outcome, error)
+
+
+def test_a_store_that_cannot_be_written_is_no_part_that_an_owner_puts_right() -> None:
+    """Whatever step it is that cannot be told of: the pass ends with the store's own words, and the next one finishes."""
+    for rooms in range(13):  # as many steps as a new instance takes
+        store = Full(":memory:")
+        with store:
+            host, store.rooms = Miniature(), rooms
+            with pytest.raises(Unavailable, match="database or disk is full"):
+                wish(store, host, WANT)
+            assert len(host.done) == rooms + 1
+            store.rooms = 99
+            assert again(store, host).outcome == "done"
+            assert {each.outcome for each in store.operations(WANT.id)} == {"done"}
+
+
+def test_what_the_machine_lacks_stops_the_pass_even_where_one_part_needs_it(store: SqliteStore) -> None:
+    host = Miniature(refuses={"listen_port": Lacking("machine_failed", say("cannot write it: no space left on device"), say("make room"))})
+    with pytest.raises(Lacking, match="no space left") as caught:
+        wish(store, host, WANT)
+    assert str(caught.value.hint) == "make room"
+    assert host.done[-1] == "start_pooler"
+    assert store.find_id(WANT.id) == WANT, "it stays wanted"
+    host.refuses.clear()
+    assert again(store, host).outcome == "done"
+
+
+def test_a_part_that_fails_is_told_with_its_own_cure(store: SqliteStore) -> None:
+    host = served(store)
+    refusal = Failed("keeper_dead", say("cannot take logins over"), say("see its log"))
+    host.refuses["listen_port"] = refusal
+    host.generations.clear()
+    with pytest.raises(Failed, match=r"all is done but this \(1\): cannot take logins over") as caught:
+        again(store, host)
+    assert caught.value.hint == refusal.hint
 
 
 def test_a_fallback_that_is_killed_leaves_its_words_in_the_operation(store: SqliteStore) -> None:

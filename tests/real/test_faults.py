@@ -65,8 +65,10 @@ def howdah(here: Place, *words: str, before: Callable[[], None] | None = None, s
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-def full(said: Said) -> bool:
-    """Whether it was told that there is no room."""
+def full(said: Said, home: Path) -> bool:
+    """Whether it was told that there is no room, and what to do about it; no half of a file lies anywhere."""
+    assert not list(home.rglob(".*.new")), said
+    assert "its owner has to" not in said.err
     return any(word in said.line for word in ("No space left", "full", "free disk space", "wrote only"))
 
 
@@ -177,7 +179,7 @@ def test_a_full_disk_is_named_and_what_was_there_serves_on(small: Place, verb: s
             said = howdah(small, *_verbs()[verb](turn), stdin=f"{PASSWORD}\n")
             if said.code != 0:
                 assert said.code in (FAILED, UNAVAILABLE), said
-                assert full(said), said
+                assert full(said, small.home), said
                 serves(small, there)
         mends(small)
         if said.code == 0:
@@ -192,7 +194,7 @@ def test_a_full_disk_at_a_change_small(small: Place) -> None:
         with left(small.home, room):
             said = howdah(small, "params", "set", "shop", f"work_mem={9 + room % 7}MB")
             assert said.code in (FAILED, UNAVAILABLE), said
-            assert full(said), said
+            assert full(said, small.home), said
             serves(small)
         mends(small)
 
@@ -209,7 +211,7 @@ def test_create_on_a_full_disk_leaves_nothing_that_a_second_try_does_not_finish(
         if said.code == 0:
             break
         assert said.code in (FAILED, UNAVAILABLE), said
-        assert full(said), said
+        assert full(said, small.home), said
         stages.add(said.line.split(":")[1])
         serves(small)
         known_ids = {each.id for each in small.service.store.everything()}
@@ -231,7 +233,7 @@ def test_delete_and_spares_on_a_full_disk(small: Place) -> None:
     with left(small.home, 0):
         said = howdah(small, "delete", "other", "--yes")
         assert said.code in (0, FAILED, UNAVAILABLE), said  # what it removes makes room
-        assert said.code == 0 or full(said)
+        assert said.code == 0 or full(said, small.home)
         serves(small)
     if said.code != 0:
         assert howdah(small, "delete", "other", "--yes").code == 0
@@ -443,8 +445,10 @@ def test_another_user_is_told_whose_it_is(here: Place) -> None:
     assert here.repair() == ()
 
 
-@pytest.mark.skipif(not ROOT, reason="only root may mount")
-def test_a_read_only_file_system_is_named(here: Place) -> None:
+@contextmanager
+def read_only(here: Place) -> Iterator[None]:
+    """Let everybody see the home as a read-only file system; what runs already has its files open, and its own way to them."""
+
     def mount(*words: str) -> None:
         done = subprocess.run(["mount", *words], capture_output=True, text=True)
         if done.returncode != 0:
@@ -453,13 +457,66 @@ def test_a_read_only_file_system_is_named(here: Place) -> None:
     mount("--bind", str(here.home), str(here.home))
     try:
         mount("-o", "remount,bind,ro", str(here.home))
-        for words in (("params", "set", "shop", "work_mem=13MB"), ("repair", "shop"), ("create", "new"), ("delete", "shop", "--yes")):
-            said = howdah(here, *words)
-            assert said.code in (FAILED, UNAVAILABLE), said
-            assert "ead-only file system" in said.line or "readonly database" in said.line, said
-        serves(here)
+        yield
     finally:
         subprocess.run(["umount", "-l", here.home], check=True)
+
+
+READING = (
+    ("list",),
+    ("show", "shop"),
+    ("params", "list", "shop"),
+    ("databases", "list", "shop"),
+    ("users", "list", "shop"),
+    ("extensions", "list", "shop"),
+    ("endpoints", "list", "shop"),
+    ("operations", "shop"),
+    ("connect", "shop"),
+    ("logs", "shop"),
+    ("ca", "show"),
+    ("doctor",),
+)
+CHANGING = (
+    ("params", "set", "shop", "work_mem=13MB"),
+    ("repair", "shop"),
+    ("create", "new"),
+    ("delete", "shop", "--yes"),
+    ("verify", "shop"),
+)
+
+
+@pytest.mark.parametrize("written", ["now", "nothing since", "by one who was killed"])
+def test_a_home_on_a_read_only_file_system_is_read_and_not_changed(here: Place, written: str) -> None:
+    """Whether or not a writer's log lies beside the store, which decides how it can be read there."""
+    store = here.home / "store.sqlite3"
+    expected = {words: howdah(here, *words).out for words in READING if words not in (("logs", "shop"), ("doctor",), ("show", "shop"))}
+    if written != "now":
+        here.service.store.close()
+    if written == "by one who was killed":
+        code = "import os, sqlite3, sys; s = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        code += "s.execute('UPDATE instance SET converged = converged'); os.kill(os.getpid(), 9)"
+        subprocess.run([sys.executable, "-c", code, store], check=False)
+    assert Path(f"{store}-wal").exists() == (written != "nothing since")
+    try:
+        with read_only(here):
+            if written != "now":
+                here.service.store._file = compose.reading(here.home).store._file  # type: ignore[attr-defined]
+            for words in READING if written == "nothing since" else READING[:3]:
+                said = howdah(here, *words)
+                if words == ("doctor",):
+                    assert (said.code, "mounted read-only" in said.out) == (UNAVAILABLE, True), said
+                    continue
+                assert (said.code, "error" in said.err) == (0, False), said
+                assert said.out == expected.get(words, said.out)
+            for change in CHANGING:
+                said = howdah(here, *change)
+                assert said.code == UNAVAILABLE, said
+                assert "ead-only file system" in said.line, said
+                assert "mount its file system for writing" in said.line, said
+            serves(here)
+    finally:
+        here.service.store.close()
+        here.service.store._file = compose.service(here.home).store._file  # type: ignore[attr-defined]
     mends(here)
 
 

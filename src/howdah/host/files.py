@@ -58,19 +58,29 @@ def _writing(path: Path) -> Iterator[None]:
 
 def put(path: Path, text: str, mode: int = 0o600, account: Account | None = None, *, gid: int | None = None) -> None:
     """Put a file in place by one rename, on disk before it is seen; it belongs to `account`, and to the group `gid` where given."""
-    # One fixed name beside it, not a random one: what a crash leaves is taken by the next writer. The lease admits one at a time.
-    beside = f".{path.name}.new"
+    new = beside(path).name
     with directory(path.parent) as parent, _writing(path):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside, dir_fd=parent)
-        descriptor = os.open(beside, _NEW, 0o600, dir_fd=parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            _own(descriptor, mode, account, gid)
-            os.fsync(descriptor)
-        os.rename(beside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+            os.unlink(new, dir_fd=parent)
+        descriptor = os.open(new, _NEW, 0o600, dir_fd=parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                _own(descriptor, mode, account, gid)
+                os.fsync(descriptor)
+            os.rename(new, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            os.unlink(new, dir_fd=parent)
+            raise
         os.fsync(parent)
+
+
+def beside(path: Path) -> Path:
+    """Return where `put` writes a file before it renames it. One fixed name, not a random one: what a crash leaves there is taken by
+    the next writer. The lease admits one at a time.
+    """
+    return path.with_name(f".{path.name}.new")
 
 
 def sync_directory(path: Path) -> None:

@@ -22,7 +22,7 @@ from howdah.core.host import Refused, WantedFile
 from howdah.core.instance import PROBE_ROLE, Instance
 from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
-from howdah.errors import Failed, Refusal
+from howdah.errors import Failed, Lacking, Refusal
 from howdah.host import addresses, admin, files, installed, outside, pgbouncer, process, trial
 from howdah.host.installed import Binary
 from howdah.host.process import Account
@@ -210,8 +210,8 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
         fault = trial.complaint(process.tail(directory / "log", 50))
         fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
         fault = fault or login(wire.dial(want.pooled.listen[0]), seat.port)
-    except Refused:
-        raise  # its port is another's
+    except (Refused, Lacking):
+        raise  # its port is another's; or there is no room, which is not PgBouncer's verdict
     except Failed as failed:
         fault = failed.message
     if fault is not None:

@@ -98,7 +98,8 @@ def refusal(error: SqlError, doing: Phrase) -> Refusal:
         return Refused("refused_by_postgres", message)
     if not error.sqlstate or error.sqlstate.startswith(("08", "57P")):
         return Unavailable("postgres_unreachable", message)
-    return Failed("postgres_failed", message)
+    full = error.sqlstate == "53100"
+    return Failed("postgres_failed", message, say("make room there, then: howdah repair --all") if full else None)
 
 
 def run(session: Session, template: str, *quoted: str, clauses: Mapping[str, str] | None = None) -> None:

@@ -16,8 +16,8 @@ def place(home: Path, instance_id: str) -> Path | None:
 
 def throw(layout: Layout) -> None:
     """Destroy keys and passwords, then move the data directory under today's date; nothing of the instance is left in its place."""
-    files.remove(layout.passfile)
-    for secret in (layout.pool, layout.pg / "tls"):
+    # A crash may have left the half of a passfile beside it
+    for secret in (layout.passfile, files.beside(layout.passfile), layout.pool, layout.pg / "tls"):
         files.remove(secret)
     if postgres.data_ready(layout.data):
         trash = layout.home / "trash"
