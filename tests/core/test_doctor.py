@@ -111,6 +111,7 @@ def test_every_complaint_says_what_to_do() -> None:
         ("disk", {"space": Space(50 * GIB, 100 * GIB, 14, 100)}, "warn"),
         ("disk", {"space": Space(GIB, 100 * GIB, 0, 0)}, "fail"),
         ("disk", {"space": Space(50 * GIB, 100 * GIB, 0, 0)}, "pass"),
+        ("disk", {"space": Space(50 * GIB, 100 * GIB, 0, 0, read_only=True)}, "fail"),
         ("socket-path", {"socket_bytes": 107}, "pass"),
         ("socket-path", {"socket_bytes": 108}, "fail"),
         ("loopback-v6", {"loopback_v6": False}, "pass"),

@@ -36,6 +36,7 @@ class Space:
     total: int
     free_files: int
     total_files: int  # 0 where the file system has no such limit
+    read_only: bool = False  # as it is mounted
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,9 @@ def _room(name: str, title: Phrase, space: Space, place: Phrase | str) -> Findin
         home=place,
         files=round(100 * shares[-1]) if space.total_files else 100,
     )
+    if space.read_only:
+        told = say("the file system below {home} is mounted read-only", home=place)
+        return Finding(name, title, "fail", told, say("mount it for writing: until then instances can be looked at, and not changed"))
     if min(shares) < _ALMOST_NONE:
         return Finding(name, title, "fail", evidence, say("free space now: PostgreSQL stops when it cannot write its WAL"))
     if min(shares) < SCARCE:

@@ -130,7 +130,8 @@ def _space(home: Path) -> Space:
     """Ask the file system that holds the home, or will hold it."""
     there = next(each for each in (home, *home.parents) if each.exists())
     found = os.statvfs(there)
-    return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, found.f_favail, found.f_files)
+    room = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, found.f_favail, found.f_files)
+    return Space(*room, read_only=bool(found.f_flag & os.ST_RDONLY))
 
 
 def _socket_bytes(home: Path) -> int:

@@ -2,7 +2,8 @@
 
 A write-ahead log lets people look while somebody writes, and makes a commit one fsync; `synchronous = FULL` means that what was once
 answered for survives a power cut. It knows no table but through the migrations that it is handed: their count is the file's schema. A
-file of an older schema is copied aside before it is changed, one of a newer schema is neither read nor written.
+file of an older schema is copied aside before it is changed, one of a newer schema is neither read nor written. On a read-only file
+system it can be looked at, and no more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ from howdah.errors import Unavailable, Unsupported
 from howdah.phrase import say
 
 MEMORY = ":memory:"
+_SNAPSHOTS = 3
+_MOUNT = say("mount its file system for writing, then give the same command again; running servers are not touched by that")
 
 
 def copy_path(path: str, schema: int) -> Path:
@@ -35,9 +39,37 @@ def prepare(path: Path) -> None:
             number = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
             raise OSError(number, os.strerror(number))
     except OSError as error:
-        hint = say("run as the user that owns it, or set HOWDAH_HOME to a directory of your own")
+        hint = _MOUNT if error.errno == errno.EROFS else say("run as the user that owns it, or set HOWDAH_HOME to a directory of your own")
         message = say("cannot open the store {path}: {reason}", path=path, reason=error.strerror)
         raise Unavailable("store_unavailable", message, hint) from error
+
+
+def only_readable(path: Path) -> bool:
+    """Tell whether a file that is there can be read, and lies on a file system that is mounted read-only."""
+    return os.access(path, os.R_OK) and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def _looking(path: str, busy_seconds: float) -> sqlite3.Connection:
+    """Open a file on a read-only file system to look at.
+
+    With a log beside it, SQLite reads it there as it is, and heeds a writer that may live behind another mount. Without one nobody writes
+    now; but SQLite would have to make the log, so it must be told that the file is immutable (wal.html, "Read-Only Databases"). That it
+    would believe for as long as it is open: so all is read into memory at once, and counts if nobody began to write meanwhile.
+    """
+    address, log = f"file:{urllib.parse.quote(path)}?mode=ro", Path(f"{path}-wal")
+    for _ in range(_SNAPSHOTS):
+        if log.exists():
+            break
+        before = Path(path).stat()
+        found = sqlite3.connect(MEMORY, isolation_level=None)
+        with closing(sqlite3.connect(f"{address}&immutable=1", uri=True)) as source:
+            source.backup(found)
+        after = Path(path).stat()
+        if not log.exists() and (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+            found.execute("PRAGMA query_only = ON")
+            return found
+        found.close()
+    return sqlite3.connect(address, uri=True, timeout=busy_seconds, isolation_level=None)
 
 
 def _make(path: Path) -> None:
@@ -54,13 +86,17 @@ def _make(path: Path) -> None:
 
 
 class File:
-    """One connection to a SQLite file, for the thread that opened it; it waits `busy_seconds` for another writer."""
+    """One connection to a SQLite file, for the thread that opened it; it waits `busy_seconds` for another writer.
 
-    def __init__(self, path: str, migrations: Sequence[str], busy_seconds: float) -> None:
+    `looking`: the file lies on a read-only file system, and nothing is written.
+    """
+
+    def __init__(self, path: str, migrations: Sequence[str], busy_seconds: float, *, looking: bool = False) -> None:
         self.path = path
         self._newest = len(migrations)
+        self._looking = looking
         with self._speaking():
-            self._sql = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+            self._sql = _looking(path, busy_seconds) if looking else sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
             try:
                 self._sql.execute("PRAGMA synchronous = FULL")
                 self._migrate(migrations)
@@ -112,6 +148,8 @@ class File:
             message = say("cannot use the store {path}: another process keeps it locked", path=self.path)
             return Unavailable("store_busy", message, say("try again in a moment"))
         message = say("cannot use the store {path}: {reason}", path=self.path, reason=error)
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return Unavailable("store_unavailable", message, say("make room there, then give the same command again"))
         return Unavailable("store_unavailable", message, say("look at the free space and at the rights of its directory"))
 
     def _migrate(self, migrations: Sequence[str]) -> None:
@@ -119,6 +157,9 @@ class File:
         schema = self._schema()
         if schema == self._newest:
             return
+        if self._looking:
+            message = say("cannot read the store {path}: it was made by an older Howdah (schema {schema})", path=self.path, schema=schema)
+            raise Unavailable("store_not_migrated", message, _MOUNT)
         if schema == 0 and self.path != MEMORY:
             self._sql.execute("PRAGMA journal_mode = WAL")  # kept in the file
         with self.writing():

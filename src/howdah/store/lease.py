@@ -7,6 +7,7 @@ clean up. Children do not inherit it. It refuses nothing but waiting for ever.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -93,7 +94,9 @@ def _open(path: Path) -> int:
         os.fchmod(descriptor, 0o600)
     except OSError as error:
         message = say("cannot lock {path}: {reason}", path=path, reason=error.strerror)
-        raise Unavailable("lock_unavailable", message, say("run as the user that owns the directory")) from error
+        readonly = error.errno == errno.EROFS
+        hint = say("mount its file system for writing") if readonly else say("run as the user that owns the directory")
+        raise Unavailable("lock_unavailable", message, hint) from error
     return descriptor
 
 

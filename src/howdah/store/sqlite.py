@@ -21,7 +21,7 @@ from howdah.errors import Conflict, NotFound, Unavailable
 from howdah.phrase import Phrase, say
 from howdah.phrase import from_record as phrase_of
 from howdah.phrase import to_record as phrase_record
-from howdah.store.file import MEMORY, File, prepare
+from howdah.store.file import MEMORY, File, only_readable, prepare
 from howdah.store.schema import MIGRATIONS
 
 BUSY_SECONDS = 10
@@ -38,11 +38,16 @@ def store_path(home: Path) -> Path:
 
 
 def open_store(home: Path, *, make: bool = True) -> SqliteStore:
-    """Open the home's store, made first where there is none; with `make` false a missing one is read as empty and stays missing."""
+    """Open the home's store, made first where there is none; with `make` false a missing one is read as empty and stays missing.
+
+    With `make` false one on a read-only file system is looked at all the same.
+    """
     path = store_path(home)
     _refuse_loss(path)
     if not make and not path.exists():
         return SqliteStore(MEMORY)
+    if not make and only_readable(path):
+        return SqliteStore(str(path), looking=True)
     prepare(path)
     return SqliteStore(str(path))
 
@@ -68,8 +73,9 @@ class SqliteStore:
         now: Callable[[], float] = time.time,
         migrations: Sequence[str] = MIGRATIONS,
         busy_seconds: float = BUSY_SECONDS,
+        looking: bool = False,
     ) -> None:
-        self._file = File(path, migrations, busy_seconds)
+        self._file = File(path, migrations, busy_seconds, looking=looking)
         self._now = now
 
     def __enter__(self) -> SqliteStore:
