@@ -31,7 +31,7 @@ class Failed(Refusal):
 
 
 class Lacking(Failed):
-    """The machine lacked what the operation needs, room, rights, descriptors or memory: no part of it is at fault, and none can go on."""
+    """The machine lacked what the operation needs, room, rights, descriptors, memory, a place: no part of it is at fault."""
 
 
 class Invalid(Refusal):
@@ -68,7 +68,9 @@ _ROOM = say("make room there, then: howdah repair --all")
 _OWNER = say("run as the user that owns it, then: howdah repair --all")
 _FILES = say("raise the limit of open files (ulimit -n), then: howdah repair --all")
 _MEMORY = say("end other programs, or raise the limits of memory and processes (ulimit -a), then: howdah repair --all")
+_AWAY = say("move away what lies there, then: howdah repair --all")
 _CURES = {
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO), _AWAY),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _OWNER),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
@@ -79,9 +81,12 @@ _CURES = {
 
 
 def machine_failed(error: OSError, doing: Phrase) -> Lacking | None:
-    """Return the failure for what a machine lacks, room, rights, descriptors, memory, while `doing` something; None for any other error."""
+    """Return the failure for what a machine lacks (room, rights, descriptors, memory, or the place, where something else lies) while
+    `doing` something; None for any other error.
+    """
     cure = _CURES.get(error.errno or 0)
     if cure is None:
         return None
-    reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or type(error).__name__
+    place = error.filename2 or error.filename  # of a rename, where it was to be
+    reason = f"{place}: {error.strerror}" if place else error.strerror or type(error).__name__
     return Lacking("machine_failed", say("cannot {doing}: {reason}", doing=doing, reason=reason), cure)

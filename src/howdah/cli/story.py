@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -69,9 +70,14 @@ def last_lines(files: Sequence[Path], count: int) -> list[str]:
     return [plain(line) for line in lines]
 
 
+def _unmoved(path: str, flags: int) -> int:
+    """Open a log, whose directory is its server's own: neither follow a link that was just put in its place, nor wait for a fifo."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def _tail(path: Path, count: int) -> list[str]:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_unmoved) as file:
             size = file.seek(0, 2)
             start = file.seek(max(0, size - _LONGEST_TAIL))
             found = file.read(_LONGEST_TAIL).decode(errors="replace").splitlines()
@@ -87,7 +93,7 @@ def growth(files: Sequence[Path]) -> Iterator[str]:
     """Return the lines that are written to the newest log from now on, without end; a log that was cut short begins anew."""
     if not files:
         raise Unavailable("no_log", say("cannot follow: there is no log yet"))
-    with files[-1].open("rb") as file:
+    with open(files[-1], "rb", opener=_unmoved) as file:
         position, rest = file.seek(0, 2), b""
         while True:
             if file.seek(0, 2) < position:

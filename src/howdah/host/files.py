@@ -7,6 +7,7 @@ following a link, and everything happens below that descriptor. Nothing here kno
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -18,6 +19,7 @@ from howdah.host.process import Account
 from howdah.phrase import say
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANOTHER = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # what opening or reading says of a link, a directory or fifo, a socket
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,6 +85,16 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
+def clear(path: Path) -> None:
+    """Take away what is no file (a link, a fifo, a socket) from a file's place; a directory is not ours to empty, and is named."""
+    with directory(path.parent) as parent, _writing(path), contextlib.suppress(FileNotFoundError):
+        mode = os.stat(path.name, dir_fd=parent, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            os.unlink(path.name, dir_fd=parent)
+
+
 def sync_directory(path: Path) -> None:
     """Bring a rename in this directory to disk."""
     with directory(path) as descriptor:
@@ -109,26 +121,35 @@ def make_parents(path: Path) -> None:
 
 
 def read(path: Path, limit: int = 1 << 20) -> str | None:
-    """Return a file's text without following a link in its place; None when there is none. At most `limit` bytes are read."""
+    """Return a file's text; None when there is none, or something else (a link, a fifo, a directory) in its place.
+
+    At most `limit` bytes are read.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return read_bytes(path, limit).decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(limit).decode(errors="replace")
+    except OSError as error:
+        if error.errno in _ANOTHER:
+            return None
+        raise
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return a small file's bytes without following a link in its place."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def read_bytes(path: Path, limit: int = 1 << 20) -> bytes:
+    """Return a small file's bytes; OSError where there is none, or something else in its place: no link is followed, no fifo waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(1 << 20)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EISDIR, "Not a file", str(path))
+        return file.read(limit)
 
 
 def scratch(path: Path, content: bytes, account: Account | None = None) -> None:
-    """Write a file (0600) that nobody needs after a crash: neither synced nor put in place by a rename."""
+    """Write a file (0600) that nobody needs after a crash: neither synced nor put in place by a rename. What lay there is not reused."""
     with directory(path.parent) as parent, _writing(path):
-        descriptor = os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=parent)
+        descriptor = os.open(path.name, _NEW, 0o600, dir_fd=parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             _own(descriptor, 0o600, account, None)

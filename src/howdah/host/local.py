@@ -195,6 +195,7 @@ class LocalHost(LocalWatch):
     def restart_server(self, want: Instance) -> None:
         """Checkpoint, hold the pooler's clients back, stop, start, let them go on."""
         seat = self.seat(want)
+        postgres.check_log(seat)
         answers = postgres.state(seat).state == "ready"
         if answers:
             # Only to be quicker; one whose hba file locks us out has to be restarted all the same

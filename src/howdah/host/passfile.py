@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from howdah.errors import Failed
 from howdah.host import files
+from howdah.phrase import say
 from howdah.secret import Secret
+
+_AWAY = say("move away what lies there, then give the same command again")
 
 
 def _escaped(text: str) -> str:
@@ -23,6 +27,8 @@ def _line(user: str) -> str:
 
 def keep(path: Path, user: str, password: Secret | None) -> None:
     """Put a user's password into the file, or take it out (None); the file goes when it is empty."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise Failed("passfile_not_a_file", say("cannot write {path}: something else lies in its place", path=path), _AWAY)
     lines = [line for line in (files.read(path) or "").splitlines() if not line.startswith(_line(user))]
     if password is not None:
         lines.append(_line(user) + _escaped(password.reveal()))

@@ -141,7 +141,7 @@ def make_plan(program: Binary, addresses: tuple[tuple[str, int], ...], *, unix_p
 def read_plan(directory: Path) -> Plan | None:
     """Return what the keeper of this generation was told; None where it was told nothing readable."""
     try:
-        told = json.loads((directory / "keeper.json").read_text())
+        told = json.loads(files.read(directory / "keeper.json") or "")
         return Plan(**{**told, "addresses": tuple((address, port) for address, port in told["addresses"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -59,12 +59,12 @@ def ca_show(home: Path) -> Authority:
     """Return the authority of this home. NotFound `no_ca` before the first instance was made."""
     file = home / "ca" / "ca.crt"
     try:
-        pem = file.read_text("ascii")
+        pem = files.read_bytes(file).decode("ascii")
         said = read_pem(pem)
     except FileNotFoundError:
         raise NotFound("no_ca", say("cannot find {file}: there is no authority yet", file=file), say("make an instance first")) from None
     except OSError as error:
-        raise Unavailable("ca_unreadable", say("cannot read {file}: {reason}", file=file, reason=error.strerror)) from error
+        raise _unreadable(file, error) from error
     except ValueError as error:
         raise _broken(home, str(error)) from error
     return Authority(file, pem, said.fingerprint, said.not_after)
@@ -161,7 +161,8 @@ def _note(stem: Path, said: Certificate, ca: Authority) -> dict[str, object]:
 def _tidy(directory: Path, hop: Hop, ca: Path) -> None:
     kept = {f"{hop}.{pair.serial}" for _, pair in _dated(directory, hop, ca)[:KEPT_PAIRS]}
     for entry in tuple(directory.iterdir()):
-        if entry.name.lstrip(".").startswith(f"{hop}.") and entry.name.rpartition(".")[0] not in kept:
+        ours = entry.name.lstrip(".").startswith(f"{hop}.") and (entry.is_symlink() or not entry.is_dir())
+        if ours and entry.name.rpartition(".")[0] not in kept:
             files.unlink(entry)
 
 
@@ -207,6 +208,11 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
 
 
+def _unreadable(file: Path, error: OSError) -> Unavailable:
+    hint = say("put it back from a copy: every client trusts that authority, and no other is made")
+    return Unavailable("ca_unreadable", say("cannot read {file}: {reason}", file=file, reason=error.strerror), hint)
+
+
 def _broken(home: Path, reason: str) -> Failed:
     hint = say(
         "put both ca.key and ca.crt back from a copy, or move the directory away: a new authority is then made, "
@@ -238,7 +244,7 @@ def _load_key(home: Path) -> EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(files.read_bytes(file), password=None)
     except OSError as error:
-        raise Unavailable("ca_unreadable", say("cannot read {file}: {reason}", file=file, reason=error.strerror)) from error
+        raise _unreadable(file, error) from error
     except (ValueError, TypeError) as error:
         raise _broken(home, "ca.key cannot be read") from error
     if not isinstance(key, EllipticCurvePrivateKey):

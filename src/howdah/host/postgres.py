@@ -258,7 +258,7 @@ def start(seat: Seat, seconds: float = 60, *, beside: Callable[[Process], None] 
         beside(already)
         return already
     _clear_locks(seat)
-    log = seat.layout.log / "startup.log"
+    log = _start_log(seat)
     files.put(log, "", 0o600, seat.account)
     argv = (seat.bindir / "postgres", "-D", seat.layout.data)
     env = {**_ENVIRONMENT, **(_CHILDREN_EXPENDABLE if os.geteuid() == 0 else {})}
@@ -268,6 +268,16 @@ def start(seat: Seat, seconds: float = 60, *, beside: Callable[[Process], None] 
     beside(started)
     _wait_ready(seat, started, deadline, seconds)
     return started
+
+
+def _start_log(seat: Seat) -> Path:
+    return seat.layout.log / "startup.log"
+
+
+def check_log(seat: Seat) -> None:
+    """Refuse while the server still runs what would not let it start again: a directory in the place of the log of its start."""
+    if seat.layout.log.exists():
+        files.clear(_start_log(seat))
 
 
 def _wait_for_other(seat: Seat, deadline: float) -> Process | None:

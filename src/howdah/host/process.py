@@ -8,7 +8,9 @@ what PostgreSQL or PgBouncer are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import io
 import os
 import pwd
 import resource
@@ -405,8 +407,12 @@ def file_limit(pid: int) -> int | None:
 def tail(path: Path, lines: int = 20) -> tuple[str, ...]:
     """Return the last lines of a log, empty when there is none."""
     try:
-        with path.open("rb") as log:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 16384))
             return tuple(log.read().decode(errors="replace").splitlines()[-lines:])
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, io.UnsupportedOperation):
+        return ()
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ESPIPE, errno.ENXIO):  # a link, a fifo, a socket
+            raise
         return ()

@@ -6,6 +6,7 @@ the files are asked, and its log, for that alone says when a certificate was rej
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -82,12 +83,16 @@ def _sizes(seat: Seat) -> Mapping[Path, int]:
     return {path: path.stat().st_size for path in serverlog.log_files(seat.layout) if path.exists()}
 
 
+def _unmoved(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def _news(seat: Seat, before: Mapping[Path, int]) -> str:
     """Return what the server has logged since `before`."""
     texts = []
     for path in serverlog.log_files(seat.layout):
         if path.exists() and path.stat().st_size > before.get(path, 0):
-            with path.open("rb") as log:
+            with open(path, "rb", opener=_unmoved) as log:
                 log.seek(before.get(path, 0))
                 texts.append(log.read(65536).decode(errors="replace"))
     return "\n".join(texts)

@@ -33,6 +33,7 @@ def launch(seat: Seat, server: Process) -> None:
     program = log / "sweeper.py"
     end(seat.layout)  # one may live on in a directory that was removed; nobody waits for the look through all processes
     files.make_directory(log, 0o700, seat.account)  # somebody may have removed it; PostgreSQL needs it for its next file, too
+    files.clear(log / sweeper.LOCK)
     # A copy of it where its user can read it: our own code may lie in /root.
     files.scratch(program, Path(sweeper.__file__).read_bytes(), seat.account)
     files.scratch(log / "sweeper.log", b"", seat.account)

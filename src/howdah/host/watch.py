@@ -116,7 +116,7 @@ class LocalWatch:
             "pooler": [layout.generation(n) / name for n in pgbouncer.numbers(layout.pool) for name in _POOLER_LOGS],
             "howdah": [self.home / "log" / name for name in _HOWDAH_LOGS],
         }
-        return [path for path in places[source] if path.exists()]
+        return [path for path in places[source] if path.is_file() and not path.is_symlink()]
 
     def authority(self) -> Mapping[str, Any]:
         """Return the CA."""

@@ -23,6 +23,8 @@ from howdah.phrase import say
 MEMORY = ":memory:"
 _SNAPSHOTS = 3
 _MOUNT = say("mount its file system for writing, then give the same command again; running servers are not touched by that")
+_OWNER = say("run as the user that owns it, or set HOWDAH_HOME to a directory of your own")
+_CURES = {errno.EROFS: _MOUNT, errno.EISDIR: say("put the file itself there: running servers are not touched by that")}
 
 
 def copy_path(path: str, schema: int) -> Path:
@@ -33,15 +35,16 @@ def copy_path(path: str, schema: int) -> Path:
 def prepare(path: Path) -> None:
     """Make an empty database file, 0600, where none is; refuse one that this user may not read and write."""
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise OSError(errno.EISDIR, "it is not a file")
         if not path.exists():
             _make(path)
         if not os.access(path, os.R_OK | os.W_OK):
             number = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
             raise OSError(number, os.strerror(number))
     except OSError as error:
-        hint = _MOUNT if error.errno == errno.EROFS else say("run as the user that owns it, or set HOWDAH_HOME to a directory of your own")
         message = say("cannot open the store {path}: {reason}", path=path, reason=error.strerror)
-        raise Unavailable("store_unavailable", message, hint) from error
+        raise Unavailable("store_unavailable", message, _CURES.get(error.errno or 0, _OWNER)) from error
 
 
 def only_readable(path: Path) -> bool:

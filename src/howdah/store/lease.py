@@ -20,6 +20,9 @@ from howdah.phrase import say
 
 POLL_SECONDS = 0.003
 _LONGEST = 300
+_OWNER = say("run as the user that owns the directory")
+_AWAY = say("move away what lies there, then give the same command again")
+_CURES = {errno.EROFS: say("mount its file system for writing"), errno.ELOOP: _AWAY, errno.EISDIR: _AWAY, errno.ENOTDIR: _AWAY}
 
 
 def lock_path(home: Path, name: str) -> Path:
@@ -53,7 +56,7 @@ def remove_lock(home: Path, name: str) -> None:
 def holder_of(home: Path, name: str) -> str | None:
     """Return who holds the lease at this moment, or None when nobody does; nothing is made or changed."""
     try:
-        descriptor = os.open(lock_path(home, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(lock_path(home, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -90,13 +93,13 @@ def _open(path: Path) -> int:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.parent.chmod(0o700)
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EISDIR, "it is not a file")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)
     except OSError as error:
         message = say("cannot lock {path}: {reason}", path=path, reason=error.strerror)
-        readonly = error.errno == errno.EROFS
-        hint = say("mount its file system for writing") if readonly else say("run as the user that owns the directory")
-        raise Unavailable("lock_unavailable", message, hint) from error
+        raise Unavailable("lock_unavailable", message, _CURES.get(error.errno or 0, _OWNER)) from error
     return descriptor
 
 
