@@ -61,13 +61,25 @@ NONE: Extra = MappingProxyType({})
 @cache
 def catalog(major: int) -> Mapping[str, Parameter]:
     """Return every parameter of a PostgreSQL major version by its lower-case name (the server writes `DateStyle`, and reads any case)."""
+    return MappingProxyType({name: described for name in _rows(major) if (described := _known(major, name)) is not None})
+
+
+@cache
+def _rows(major: int) -> Mapping[str, Mapping[str, Any]]:
     if major not in MAJORS:
         raise Unsupported(
             "unsupported_version",
             say("cannot use PostgreSQL {major}: howdah knows {first} to {last}", major=major, first=MAJORS[0], last=MAJORS[-1]),
         )
     rows = json.loads((Path(__file__).parent / f"postgresql-{major}.json").read_bytes())["parameters"]
-    return MappingProxyType({parameter.name: parameter for parameter in map(_described, rows)})
+    return {row["name"].lower(): row for row in rows}
+
+
+@cache
+def _known(major: int, name: str) -> Parameter | None:
+    """Return one parameter: few of the hundreds are ever asked for."""
+    row = _rows(major).get(name)
+    return _described(row) if row is not None else None
 
 
 def _described(row: Mapping[str, Any]) -> Parameter:
@@ -94,13 +106,13 @@ def _described(row: Mapping[str, Any]) -> Parameter:
 
 def find(major: int, name: str, extra: Extra = NONE) -> Parameter:
     """Return the parameter of that name in any case, those that an extension brings (`extra`) included, or refuse it with near names."""
-    known, wanted = catalog(major), name.lower() if name.isascii() else name
-    found = known.get(wanted) or extra.get(wanted)
+    wanted = name.lower() if name.isascii() else name
+    found = _known(major, wanted) or extra.get(wanted)
     if found is None:
         raise Invalid(
             "unknown_parameter",
             say("cannot set {name}: PostgreSQL {major} has no such parameter", name=shown(name), major=major),
-            _nearest(major, wanted, {**known, **extra}),
+            _nearest(major, wanted, {**catalog(major), **extra}),
         )
     return found
 
@@ -303,6 +315,8 @@ _SPELLED = {
 
 def holds(major: int, name: str, wanted: str, reported: str, extra: Extra = NONE) -> bool:
     """Tell whether what a server reports in pg_settings (`setting` or `reset_val`) is what was wanted of it."""
+    if wanted == reported:
+        return True
     parameter = find(major, name, extra)
     if same(parameter, wanted, reported):
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from howdah.core.instance import Hop
@@ -20,37 +21,37 @@ class Layout:
     home: Path
     id: str
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The instance's own directory."""
         return self.home / "instances" / self.id
 
-    @property
+    @cached_property
     def pg(self) -> Path:
         """What belongs to PostgreSQL's user; a spare is exactly such a directory."""
         return self.root / "pg"
 
-    @property
+    @cached_property
     def data(self) -> Path:
         """PGDATA."""
         return self.pg / "data"
 
-    @property
+    @cached_property
     def socket_dir(self) -> Path:
         """PostgreSQL's unix socket; only its own user and the pooler's group may enter."""
         return self.pg / "sock"
 
-    @property
+    @cached_property
     def log(self) -> Path:
         """PostgreSQL's logs."""
         return self.pg / "log"
 
-    @property
+    @cached_property
     def pool(self) -> Path:
         """What belongs to the pooler's user."""
         return self.root / "pool"
 
-    @property
+    @cached_property
     def trial(self) -> Path:
         """Where a new PgBouncer file is tried."""
         return self.pool / "try"
@@ -63,12 +64,12 @@ class Layout:
         """The directory of one generation of the pooler."""
         return self.pool / f"g{number}"
 
-    @property
+    @cached_property
     def passfile(self) -> Path:
         """Passwords that Howdah made, for libpq (0600)."""
         return self.home / "passfiles" / self.id
 
-    @property
+    @cached_property
     def ca_file(self) -> Path:
         """The CA certificate that clients verify with."""
         return self.home / "ca" / "ca.crt"
