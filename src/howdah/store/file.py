@@ -101,7 +101,6 @@ class File:
         with self._speaking():
             self._sql = _looking(path, busy_seconds) if looking else sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
             try:
-                self._sql.execute("PRAGMA synchronous = FULL")
                 self._migrate(migrations)
             except BaseException:
                 self._sql.close()
@@ -117,9 +116,13 @@ class File:
             return self._sql.execute(sql, values).fetchall()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Make what is within one transaction; an exception undoes all of it."""
+    def writing(self, *, durable: bool = True) -> Iterator[None]:
+        """Make what is within one transaction; an exception undoes all of it.
+
+        What is not `durable` survives every crash of ours, but a loss of power only once anything durable was written after it.
+        """
         with self._speaking():
+            self._sql.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._sql.execute("BEGIN IMMEDIATE")
             try:
                 self._refuse_newer()  # another Howdah may have changed the schema since this one opened the file

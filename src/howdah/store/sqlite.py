@@ -193,7 +193,7 @@ class SqliteStore:
 
     def converged(self, instance: Instance) -> None:
         """Remember that this generation came true."""
-        with self._file.writing():
+        with self._file.writing(durable=False):  # whoever forgot it finds it true again
             mark = "UPDATE instance SET converged = max(converged, ?) WHERE id = ?"
             self._file.run(mark, instance.generation, instance.id)
 
@@ -217,11 +217,11 @@ class SqliteStore:
 
     def begin(self, operation: Operation) -> Operation:
         """Mark the operation `running`."""
-        return self._save(replace(operation, outcome="running", started=self._now()))
+        return self._save(replace(operation, outcome="running", started=self._now()), durable=False)
 
     def tell(self, operation: Operation, line: Line) -> Operation:
         """Add a line to the operation's story."""
-        return self._save(replace(operation, story=(*operation.story, line)))
+        return self._save(replace(operation, story=(*operation.story, line)), durable=False)  # `finish` brings all of it to disk
 
     def finish(self, operation: Operation, outcome: Outcome, error: Mapping[str, Any] | None = None) -> Operation:
         """Close the operation."""
@@ -231,7 +231,7 @@ class SqliteStore:
         """Close as done what earlier operations left open when their process was killed."""
         successor = f"operation {by.id}" if by else "a later pass"
         error = {"code": "adopted", "message": f"its process ended early; {successor} finished the work", "hint": ""}
-        with self._file.writing():
+        with self._file.writing(durable=False):
             self._file.run(
                 "UPDATE operation SET outcome = 'done', finished = ?, error = CASE outcome WHEN 'waiting' THEN error ELSE ? END "
                 "WHERE instance_id = ? AND outcome IN ('waiting', 'running') AND generation <= ? AND id < ?",
@@ -290,9 +290,9 @@ class SqliteStore:
         )
         return Operation(number, instance.id, instance.generation, verb, actor, dict(asked), "waiting", started)
 
-    def _save(self, operation: Operation) -> Operation:
+    def _save(self, operation: Operation, *, durable: bool = True) -> Operation:
         story = json.dumps([_line_record(line) for line in operation.story])
-        with self._file.writing():
+        with self._file.writing(durable=durable):
             self._file.run(
                 "UPDATE operation SET outcome = ?, started = ?, finished = ?, story = ?, error = ? WHERE id = ?",
                 *(operation.outcome, operation.started, operation.finished, story, json.dumps(dict(operation.error)), operation.id),
