@@ -18,7 +18,8 @@ compared with each other, and with no others: on a busy machine all of them are 
 count.
 
 The aims: a read command within 250 ms; a whole `create` with a spare sooner than bare `initdb -N` and a start; from the claim of
-the spare to a pooled TLS query within 6 times what PostgreSQL takes from exec to ready. Bare means PostgreSQL alone, driven as
+the spare to a pooled TLS query within 6 times what PostgreSQL takes from exec to ready (the first such query is the proof that
+`create` makes itself; when a client's own comes back after `create` is told beside it). Bare means PostgreSQL alone, driven as
 fast as it goes: the same initdb options, `TZ` set (else initdb searches all time zones), no `pg_ctl`, which waits in steps of 100
 ms.
 """

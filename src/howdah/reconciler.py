@@ -110,6 +110,10 @@ class Reconciler:
         return account.close()
 
     def _pass_until_done(self, want: Instance, account: _Account) -> None:
+        with self.host.at_work():
+            self._converge(want, account)
+
+    def _converge(self, want: Instance, account: _Account) -> None:
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()
         given_up: dict[str, Refusal] = {}

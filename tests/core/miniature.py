@@ -6,6 +6,7 @@ refused, a step may be in vain, and whoever works on it may be killed between tw
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,6 +87,9 @@ class Miniature:
 
     # ------------------------------------------------------------------------------------------------ looking
 
+    def at_work(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def facts(self) -> Facts:
         return self.told
 
@@ -95,7 +99,8 @@ class Miniature:
             server=self._server,
             inside=lambda: dict(self.inside) if self.server else {},
             pooler=lambda: tuple(self.generations.values()),
-            wire=lambda: self._wire(want),
+            wire=lambda hop: self._wire(want).get(hop),
+            people=lambda server: replace(server, roles=dict(self.roles), databases=dict(self.databases)),
         )
         return Observed(self.told, Layout(HOME, want.id), looks)
 
@@ -263,10 +268,17 @@ class Miniature:
         if self._act("drop_extension"):
             self.inside[database] = replace(self.inside[database], extensions=self.inside[database].extensions - {name})
 
+    def begin_pooler(self, want: Instance, files: Sequence[WantedFile]) -> None:
+        if self._act("begin_pooler"):
+            self.generations[1] = replace(self._born(1, files), proven=False)
+
     def start_pooler(self, want: Instance, number: int, files: Sequence[WantedFile]) -> None:
         if self._act("start_pooler", "".join(each.text for each in files)):
-            born = Generation(number, True, True, True, f"pgbouncer {number}", self.told.pooler_version, fixed=FIXED)
-            self.generations[number] = self._loaded(self._lying(born, files), files)
+            self.generations[number] = self._born(number, files)
+
+    def _born(self, number: int, files: Sequence[WantedFile]) -> Generation:
+        born = Generation(number, True, True, True, f"pgbouncer {number}", self.told.pooler_version, fixed=FIXED)
+        return self._loaded(self._lying(born, files), files)
 
     def _lying(self, each: Generation, files: Sequence[WantedFile]) -> Generation:
         return replace(each, files={f.name: FileSeen(texts.digest(f.text), f.mode, self.told.pooler_user, self.clock) for f in files})

@@ -12,7 +12,7 @@ from tests.core.miniature import FACTS, FIXED, HOME, Miniature
 from howdah.core import files as texts
 from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Database, Instance, Reach, User
 from howdah.core.layout import Layout
-from howdah.core.observed import DatabaseSeen, Disk, Facts, FileSeen, Generation, Inside, Looks, Observed, Pair, Role, Server, Session, Wire
+from howdah.core.observed import DatabaseSeen, Disk, Facts, FileSeen, Generation, Inside, Looks, Observed, Pair, Role, Server, Session
 from howdah.core.plan import next_steps
 from howdah.core.steps import EndPlaintext, InstallLookup, RemoveLookup, RetirePooler, StartPooler, Step, WriteServerFiles
 from howdah.engines import single
@@ -46,11 +46,11 @@ class World:
     server: Server
     inside: Mapping[str, Inside]
     pooler: tuple[Generation, ...]
-    wire: Mapping[Any, Wire]
+    wire: Mapping[Any, Any]
 
     @property
     def seen(self) -> Observed:
-        looks = Looks(lambda: self.disk, lambda: self.server, lambda: self.inside, lambda: self.pooler, lambda: self.wire)
+        looks = Looks(lambda: self.disk, lambda: self.server, lambda: self.inside, lambda: self.pooler, self.wire.get)
         return Observed(self.facts, Layout(HOME, self.want.id), looks)
 
     @property
@@ -90,7 +90,7 @@ def satisfied(want: Instance = WANT, facts: Facts = FACTS) -> World:
         if not steps:
             break
     seen = host.observe(first)
-    return World(want, facts, seen.disk, seen.server, seen.inside, seen.pooler, seen.wire)
+    return World(want, facts, seen.disk, seen.server, seen.inside, seen.pooler, {"direct": seen.direct, "pooled": seen.pooled})
 
 
 def version(*number: int) -> Facts:
@@ -236,6 +236,12 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     "a database closed by its owner": (database("orders", connectable=False), ("CreateDatabase",)),
     "a lookup altered": (in_database("postgres", lookup_right=False), ("InstallLookup",)),
     "a lookup that may not connect": (in_database("postgres", lookup_connect=False), ("InstallLookup",)),
+    "a server and a pooler that are made": (
+        lambda w: replace(wanted(settled=False)(w).on_server(state="absent"), pooler=()),
+        ("BeginPooler", "StartServer"),
+    ),
+    "a server that served, and no pooler": (lambda w: replace(w.on_server(state="absent"), pooler=()), ("StartServer",)),
+    "a first pooler that is begun": (lambda w: wanted(settled=False)(w).newest(proven=False), ("StartPooler",)),
     "no pooler yet": (lambda w: replace(w, pooler=()), ("StartPooler",)),
     "a killed pooler": (lambda w: w.newest(alive=False), ("StartPooler",)),
     "a killed keeper": (lambda w: w.newest(keeper=False), ("StartPooler",)),
@@ -474,3 +480,12 @@ def test_a_pair_is_judged_by_the_names_it_bears(world: World) -> None:
     assert every.names == ("IssueCertificate",)
     known = Pair("new", pair.names | {"192.0.2.7", "db7"}, pair.not_before, pair.not_after, trusted=True)
     assert every.on_disk(pairs={**world.disk.pairs, "direct": (known, pair)}).names == ("WriteServerFiles",)
+
+
+def test_a_pooler_that_was_begun_is_proven_in_its_place_before_anybody_was_told_of_it(world: World) -> None:
+    unproven = world.newest(proven=False)
+    [new] = wanted(settled=False)(unproven).steps
+    [another] = unproven.steps
+    number = unproven.pooler[-1].number
+    assert isinstance(new, StartPooler) and isinstance(another, StartPooler)
+    assert (new.number, another.number) == (number, number + 1), "one that may have clients is never stopped to be tried"

@@ -25,7 +25,7 @@ from howdah.secret import Secret
 from howdah.service.verbs import Service
 
 DEATH = 9
-STEPS = {name for name in vars(Host) if not name.startswith("_")} - {"facts", "observe"}
+STEPS = {name for name in vars(Host) if not name.startswith("_")} - {"facts", "observe", "at_work"}
 Verb = Callable[[Service], object]
 
 
@@ -233,21 +233,28 @@ def test_create_survives_a_crash_after_each_step() -> None:
                 return
 
 
-def test_a_first_pooler_that_was_started_but_not_proven_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("made", ["with its instance", "later"])
+def test_a_first_pooler_that_was_started_but_not_proven_is_proven_or_replaced(monkeypatch: pytest.MonkeyPatch, made: str) -> None:
     """Its start is its own trial: who dies before the login leaves one that looks right in every other way."""
 
     def die(*_: object, **__: object) -> None:
         raise Unproven
 
     with place() as here:
+        if made == "later":
+            here.create(extensions={})
         with monkeypatch.context() as patched:
             patched.setattr(sessions, "try_login", die)
             with pytest.raises(Unproven):
-                here.create()
+                if made == "later":
+                    here.service.add_extension("shop", "pooler", {"listen_port": str(free_port())}, asks("add"))
+                else:
+                    here.create()
         left = here.newest()
         assert (left.alive, left.keeper, left.reachable, left.proven) == (True, True, True, False)
         here.repair()
-        assert (here.newest().number, here.newest().proven) == (left.number + 1, True)
+        # In an instance that serves, whatever its state, nothing is stopped that may have clients
+        assert (here.newest().number, here.newest().proven) == (left.number + (made == "later"), True)
         prove(here)
         assert strays(here) == {}
 

@@ -127,7 +127,7 @@ def test_a_sweeper_that_is_killed_is_started_by_the_next_pass(here: Place) -> No
     assert process.wait_until(lambda: written(here, here.want()) < LIMIT, 5)
     kill(second)
     here.host.start_server(here.want())
-    assert process.lock_holder(lock) is not None, "a start of what runs already sees to it, too"
+    assert process.wait_until(lambda: process.lock_holder(lock), 5), "a start of what runs already sees to it, too"
     assert here.repair() == ()
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from howdah.core.instance import Hop
 from howdah.core.layout import Layout
 
+T = TypeVar("T")
 ServerState = Literal["absent", "starting", "ready", "unreachable"]
 
 
@@ -181,11 +182,14 @@ class Looks:
     server: Callable[[], Server] = lambda: Server("absent")
     inside: Callable[[], Mapping[str, Inside]] = dict
     pooler: Callable[[], tuple[Generation, ...]] = tuple
-    wire: Callable[[], Mapping[Hop, Wire]] = dict
+    wire: Callable[[Hop], Wire | None] = lambda _: None
+    people: Callable[[Server], Server] = lambda server: server
+    """The same server with its roles and databases as they are now."""
 
 
-Part = Literal["disk", "server", "inside", "pooler", "wire"]
-PARTS: Final[frozenset[Part]] = frozenset({"disk", "server", "inside", "pooler", "wire"})
+Part = Literal["disk", "server", "people", "inside", "pooler", "direct", "pooled"]
+"""A look at one thing; `people` are the server's roles and databases, a quicker look than the whole one."""
+PARTS: Final[frozenset[Part]] = frozenset({"disk", "server", "people", "inside", "pooler", "direct", "pooled"})
 
 
 class Observed:
@@ -195,10 +199,20 @@ class Observed:
         self.facts = facts
         self.layout = layout
         self._looks = looks
+        self._concluded: dict[object, Any] = {}
+
+    def once(self, key: object, conclude: Callable[[], T]) -> T:
+        """Return what was concluded from this moment under that key; it is concluded when first asked for."""
+        if key not in self._concluded:
+            self._concluded[key] = conclude()
+        found: T = self._concluded[key]
+        return found
 
     def keeping(self, earlier: Observed, parts: frozenset[Part]) -> Observed:
         """Return this moment with what an earlier one, of the same pass, saw of these parts; what it did not look at is looked at now."""
         self.__dict__.update({part: seen for part in parts if (seen := earlier.__dict__.get(part)) is not None})
+        if "people" not in parts and (server := self.__dict__.get("server")) is not None:
+            self.__dict__["server"] = self._looks.people(server)
         return self
 
     @cached_property
@@ -222,6 +236,11 @@ class Observed:
         return self._looks.pooler()
 
     @cached_property
-    def wire(self) -> Mapping[Hop, Wire]:
-        """What each hop tells a stranger."""
-        return self._looks.wire()
+    def direct(self) -> Wire | None:
+        """What PostgreSQL's port tells a stranger."""
+        return self._looks.wire("direct")
+
+    @cached_property
+    def pooled(self) -> Wire | None:
+        """What the pooler's port tells a stranger; None without a pooler."""
+        return self._looks.wire("pooled")

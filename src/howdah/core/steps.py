@@ -141,7 +141,7 @@ class SetUser(Step):
     """Make a user's role, or give it its wanted password."""
 
     what = say("set a user")
-    touches = frozenset({"server"})
+    touches = frozenset({"people"})
 
     user: User
 
@@ -166,7 +166,7 @@ class CreateDatabase(Step):
     """Create a database."""
 
     what = say("create a database")
-    touches = frozenset({"server", "inside"})
+    touches = frozenset({"people", "inside"})
 
     database: Database
 
@@ -192,7 +192,7 @@ class SetAccess(Step):
 
     what = say("set who has access")
     apart = True
-    touches = frozenset({"server", "inside"})
+    touches = frozenset({"people", "inside"})
 
     database: str
 
@@ -206,7 +206,7 @@ class InstallLookup(Step):
 
     what = say("install the pooler's lookup")
     apart = True
-    touches = frozenset({"server", "inside"})
+    touches = frozenset({"people", "inside"})
 
     databases: tuple[str, ...]
 
@@ -269,12 +269,25 @@ class DropExtension(Step):
 
 
 @dataclass(frozen=True)
+class BeginPooler(Step):
+    """Begin the pooler's first generation, without waiting for it; StartPooler awaits and proves it."""
+
+    what = say("begin PgBouncer")
+    touches = frozenset({"disk", "pooler", "pooled"})
+
+    files: tuple[WantedFile, ...]
+
+    def apply(self, host: Host) -> None:
+        host.begin_pooler(self.want, self.files)
+
+
+@dataclass(frozen=True)
 class StartPooler(Step):
     """Try the files beside, then start a generation of the pooler; new logins come to it."""
 
     what = say("try and start PgBouncer")
     apart = True
-    touches = frozenset({"disk", "pooler", "wire"})
+    touches = frozenset({"disk", "pooler", "pooled"})
 
     number: int
     files: tuple[WantedFile, ...]

@@ -12,7 +12,17 @@ from howdah.core import files as texts
 from howdah.core.host import WantedFile
 from howdah.core.instance import Hop, Instance
 from howdah.core.observed import Generation, Observed
-from howdah.core.steps import ChangePooler, EndPlaintext, ReloadPooler, RemovePooler, ResumePooler, RetirePooler, StartPooler, Step
+from howdah.core.steps import (
+    BeginPooler,
+    ChangePooler,
+    EndPlaintext,
+    ReloadPooler,
+    RemovePooler,
+    ResumePooler,
+    RetirePooler,
+    StartPooler,
+    Step,
+)
 from howdah.phrase import Phrase, say
 
 # below this version the lookup runs in the database that the client asked for, so the function must stand in every one
@@ -54,14 +64,24 @@ def _newest(seen: Observed) -> Generation | None:
     return seen.pooler[-1] if seen.pooler else None
 
 
+def pooler_begun(want: Instance, seen: Observed) -> Sequence[Step]:
+    """The pooler of an instance that is being made starts while PostgreSQL does; later nobody may find it without its server."""
+    if want.pooler is None or want.settled or seen.pooler:
+        return ()
+    return (BeginPooler(want, say("PgBouncer can start while PostgreSQL does"), _files(want, seen)),)
+
+
 def pooler_running(want: Instance, seen: Observed) -> Sequence[Step]:
     """The newest generation is alive, supervised, answers, and can become what is wanted without a new process."""
     if want.pooler is None:
         return ()
     newest = _newest(seen)
-    why = say("there is no pooler yet") if newest is None else _generation_due(want, seen, newest)
-    number = newest.number + 1 if newest is not None else 1
-    return (StartPooler(want, why, number, _files(want, seen)),) if why is not None else ()
+    if newest is None:
+        return (StartPooler(want, say("there is no pooler yet"), 1, _files(want, seen)),)
+    if not (want.settled or newest.proven or seen.pooler[:-1]):
+        return (StartPooler(want, say("PgBouncer was begun, and is not proven yet"), newest.number, _files(want, seen)),)
+    why = _generation_due(want, seen, newest)
+    return (StartPooler(want, why, newest.number + 1, _files(want, seen)),) if why is not None else ()
 
 
 def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phrase | None:
@@ -141,7 +161,7 @@ def _not_loaded(want: Instance, seen: Observed, newest: Generation, digest: str)
 
 def wire_differs(want: Instance, seen: Observed, hop: Hop) -> Phrase | None:
     """Return what a stranger on the wire is told that is not as wanted, or None."""
-    wire = seen.wire.get(hop)
+    wire = seen.direct if hop == "direct" else seen.pooled
     if wire is None or not wire.answers:
         return say("the {hop} port does not answer", hop=hop)
     if wire.lax:

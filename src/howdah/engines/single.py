@@ -92,7 +92,7 @@ def _newest(seen: Observed, hop: Hop) -> Pair | None:
 
 def _wanted_files(want: Instance, seen: Observed) -> tuple[WantedFile, ...]:
     pair = _newest(seen, "direct")
-    return texts.server_files(want, seen.layout, pair, seen.facts) if pair is not None else ()
+    return seen.once("files", lambda: texts.server_files(want, seen.layout, pair, seen.facts)) if pair is not None else ()
 
 
 def files(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -114,7 +114,7 @@ def running(want: Instance, seen: Observed) -> Sequence[Step]:
     """PostgreSQL runs and can be reached; alive and unreachable is not the same as absent."""
     state = seen.server.state
     if state == "absent":
-        return (StartServer(want, say("PostgreSQL is not running")),)
+        return (*pooling.pooler_begun(want, seen), StartServer(want, say("PostgreSQL is not running")))
     if state == "unreachable":
         return (RestartServer(want, say("PostgreSQL is alive, but does not answer on its socket")),)
     return (StartServer(want, say("PostgreSQL is starting")),) if state == "starting" else ()
@@ -147,6 +147,10 @@ def _waits_for_start(want: Instance, seen: Observed, name: str) -> bool:
 
 def unloaded(want: Instance, seen: Observed) -> dict[str, str]:
     """Return the parameters whose wanted value the server does not report, with the value that it does report."""
+    return seen.once("unloaded", lambda: _unloaded(want, seen))
+
+
+def _unloaded(want: Instance, seen: Observed) -> dict[str, str]:
     pair = _newest(seen, "direct")
     wanted = texts.server_parameters(want, seen.layout, pair) if pair is not None else {}
     extra = texts.extra(want)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Mapping
 from typing import Final
 
 from howdah.core.host import Refused
@@ -40,7 +41,8 @@ def create_database(seat: Seat, want: Instance, database: Database) -> None:
             sql.run(session, "ALTER DATABASE {} ALLOW_CONNECTIONS true", database.name)  # its owner may have closed it
         else:
             _name(session, _unnamed(session, database), database.name, owner)
-    set_access(seat, want, database.name)
+        known = roles.made(session)
+    _share(seat, want, database.name, known)
 
 
 def _check_room(seat: Seat, name: str) -> None:
@@ -109,9 +111,8 @@ def _check_icu(session: Session, locale: str) -> None:
 
 def _name(session: Session, unnamed: str, name: str, owner: str) -> None:
     with session.transaction():
-        sql.run(session, "ALTER DATABASE {} RENAME TO {}", unnamed, name)
-        sql.run(session, "ALTER DATABASE {} OWNER TO {}", name, owner)
-        sql.run(session, "REVOKE ALL ON DATABASE {} FROM PUBLIC", name)
+        old, new, by = (sql.names([each]) for each in (unnamed, name, owner))
+        session.ask(f"ALTER DATABASE {old} RENAME TO {new}; ALTER DATABASE {new} OWNER TO {by}; REVOKE ALL ON DATABASE {new} FROM PUBLIC")
         session.execute("INSERT INTO howdah_made.database SELECT oid FROM pg_database WHERE datname = $1", [name])
 
 
@@ -144,7 +145,6 @@ FROM pg_proc p JOIN space s ON s.oid = p.pronamespace JOIN pg_roles o ON o.oid =
 WHERE NOT (p.prosecdef AND o.rolsuper) AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM member)
 """
 _OWNER: Final = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
-_MADE_ROLES: Final = "SELECT r.oid, r.rolname FROM pg_roles r JOIN howdah_made.role m ON m.oid = r.oid"
 _NAMED: Final = """
 SELECT FROM pg_shdepend d JOIN pg_database b ON b.datname = current_database()
 WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = $1
@@ -159,12 +159,16 @@ def set_access(seat: Seat, want: Instance, database: str) -> None:
 
     Others are roles that Howdah made, and PUBLIC; what a DBA gave to roles of his own stays.
     """
-    doing = say("set access to database {name}", name=database)
-    with sql.control(seat, doing) as session:
+    with sql.control(seat, say("set access to database {name}", name=database)) as session:
         roles.take_notes(session)
-        made = {int(row[0]): str(row[1]) for row in session.execute(_MADE_ROLES)}
+        made = roles.made(session)
+    _share(seat, want, database, made)
+
+
+def _share(seat: Seat, want: Instance, database: str, made: Mapping[int, str]) -> None:
     wanted = {user.name for user in want.users if database in user.databases}
     granted = sorted(wanted & set(made.values()))
+    doing = say("set access to database {name}", name=database)
     with sql.control(seat, doing, database) as session, session.transaction():
         owner = str((session.execute(_OWNER).fetchone() or ("",))[0])
         objects = [(kind, name, int(by)) for kind, name, by in session.execute(_OBJECTS)]
@@ -198,10 +202,9 @@ def _give(session: Session, granted: list[str], owner: str, objects: list[tuple[
     sharing = sql.names(sorted({*granted, owner} - {CONTROL_ROLE}))
     if not sharing:
         return
-    for kind, listed in _listed(objects).items():
-        session.execute(f"GRANT ALL ON {kind} {listed} TO {sharing}")
-    for kind in _KINDS:
-        session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE {sharing} GRANT ALL ON {kind} TO {sharing}")
+    now = [f"GRANT ALL ON {kind} {listed} TO {sharing}" for kind, listed in _listed(objects).items()]
+    later = [f"ALTER DEFAULT PRIVILEGES FOR ROLE {sharing} GRANT ALL ON {kind} TO {sharing}" for kind in _KINDS]
+    session.ask("; ".join([*now, *later]))
 
 
 def _doors(session: Session, database: str, granted: list[str], others: list[str], *, pooled: bool) -> None:

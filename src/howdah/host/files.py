@@ -58,8 +58,11 @@ def _writing(path: Path) -> Iterator[None]:
         raise failed from error
 
 
-def put(path: Path, text: str, mode: int = 0o600, account: Account | None = None, *, gid: int | None = None) -> None:
-    """Put a file in place by one rename, on disk before it is seen; it belongs to `account`, and to the group `gid` where given."""
+def put(path: Path, text: str, mode: int = 0o600, account: Account | None = None, *, gid: int | None = None, durable: bool = True) -> None:
+    """Put a file in place by one rename, on disk before it is seen; it belongs to `account`, and to the group `gid` where given.
+
+    What is not `durable` may be empty or missing after a loss of power: for files that are written anew before anybody trusts them.
+    """
     new = beside(path).name
     with directory(path.parent) as parent, _writing(path):
         with contextlib.suppress(FileNotFoundError):
@@ -70,12 +73,14 @@ def put(path: Path, text: str, mode: int = 0o600, account: Account | None = None
                 file.write(text)
                 file.flush()
                 _own(descriptor, mode, account, gid)
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
             os.rename(new, path.name, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException:
             os.unlink(new, dir_fd=parent)
             raise
-        os.fsync(parent)
+        if durable:
+            os.fsync(parent)
 
 
 def beside(path: Path) -> Path:

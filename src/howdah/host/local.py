@@ -83,7 +83,7 @@ class LocalHost(LocalWatch):
 
     def seat(self, want: Instance) -> Seat:
         """Return where the instance's PostgreSQL sits."""
-        bindir = postgres.majors().get(want.version)
+        bindir = postgres.bindir_of(want.version)
         if bindir is None:
             hint = say("install it again: sudo apt-get install postgresql-{version}", version=want.version)
             raise Unavailable("no_postgresql", say("cannot find PostgreSQL {version} on this machine", version=want.version), hint)
@@ -92,6 +92,10 @@ class LocalHost(LocalWatch):
     def _pool_seat(self, want: Instance) -> PoolSeat:
         port = want.hop_port("pooled") or 0
         return PoolSeat(self.layout(want.id), self._pooler_account, self._facts.pooler_user, port, self._facts.nofile)
+
+    def at_work(self) -> contextlib.AbstractContextManager[None]:
+        """Keep what steps share until the work is done: a session."""
+        return sql.keeping()
 
     # ------------------------------------------------------------------------------------------ looking
 
@@ -103,7 +107,8 @@ class LocalHost(LocalWatch):
             server=lambda: self._server(want),
             inside=lambda: self._inside(want),
             pooler=lambda: pooler.generations(layout),
-            wire=lambda: outside.wires(want),
+            wire=lambda hop: outside.seen(want, hop),
+            people=lambda server: self._people(want, server),
         )
         return Observed(self.facts(), layout, looks)
 
@@ -113,6 +118,12 @@ class LocalHost(LocalWatch):
             return quick
         swept = sweeping.swept(self.layout(want.id), process.identify(quick.pid))
         return replace(sight.look(self.seat(want), want), listens=addresses.listened(quick.pid), swept=swept)
+
+    def _people(self, want: Instance, server: Server) -> Server:
+        if server.state == "ready":
+            with contextlib.suppress(Refusal):
+                return sight.people(self.seat(want), want, server)
+        return self._server(want)
 
     def _inside(self, want: Instance) -> Mapping[str, Inside]:
         return sight.inside(self.seat(want))
@@ -157,10 +168,11 @@ class LocalHost(LocalWatch):
     def write_server_files(self, want: Instance, wanted: Sequence[WantedFile]) -> None:
         """Let PostgreSQL judge its files, then put them in place; postgresql.conf, which carries the digest, last."""
         seat = self.seat(want)
-        if postgres.has_run(seat):  # else the start that comes next judges them just as well: nothing serves yet that could suffer
+        has_run = postgres.has_run(seat)
+        if has_run:  # else the start that comes next judges them just as well: nothing serves yet that could suffer
             rehearsal.check(seat, {file.name: file.text for file in wanted if file.name != "postgresql.auto.conf"})
         for file in sorted(wanted, key=lambda file: file.name == "postgresql.conf"):
-            files.put(seat.layout.data / file.name, file.text, file.mode, self._server_account)
+            files.put(seat.layout.data / file.name, file.text, file.mode, self._server_account, durable=has_run)
 
     def start_server(self, want: Instance) -> None:
         """Start PostgreSQL; an address that it cannot have is named, and refuses the wish that asks for it."""
@@ -174,7 +186,6 @@ class LocalHost(LocalWatch):
             if (holder := self.port_holder(want.direct.listen, want.port)) is None:
                 raise
             raise _port_taken(want, holder) from failed
-        sweeping.stand(seat, started)
         heard = addresses.listened(started.pid)
         for address in want.direct.listen:
             # PostgreSQL starts when it can listen on any one of its addresses, and only warns of the others
@@ -263,10 +274,15 @@ class LocalHost(LocalWatch):
 
     # ------------------------------------------------------------------------------------------ the pooler
 
+    def begin_pooler(self, want: Instance, wanted: Sequence[WantedFile]) -> None:
+        """Begin the first generation; what keeps it from starting is told by `start_pooler`, which comes later."""
+        with contextlib.suppress(Failed):
+            pooler.begin_first(self._pool_seat(want), want, 1, wanted)
+
     def start_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
         """Try the files, start a generation; the first, beside which none serves that could suffer, is its own trial."""
         seat = self._pool_seat(want)
-        if pooler.present(seat.layout):
+        if pooler.numbers_before(seat.layout, number):
             pooler.attempt(seat, wanted, self._probe(want))
             pooler.start(seat, want, number, wanted)
         else:
@@ -346,7 +362,7 @@ class LocalHost(LocalWatch):
 
     def make_spare(self, major: int) -> None:
         """Make a spare data directory, where one is wanted."""
-        bindir = postgres.majors().get(major)
+        bindir = postgres.bindir_of(major)
         if bindir is not None:
             os.nice(10)  # it is for later: whoever works now comes first
             spares.make_spare(self.home, major, bindir, self._server_account, self._pooler_gid, self._certify)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from howdah import settings, wire
 from howdah.certificate import read_der
-from howdah.core.instance import HOPS, Hop, Instance
+from howdah.core.instance import Hop, Instance
 from howdah.core.logs import shares
 from howdah.core.observed import Wire
 from howdah.host import files, process
@@ -18,12 +18,11 @@ from howdah.host import files, process
 _DAY = 86_400.0
 
 
-def wires(want: Instance) -> Mapping[Hop, Wire]:
-    """Return what each hop tells a stranger."""
-    return {hop: _wire(want, hop, port) for hop in HOPS if (port := want.hop_port(hop)) is not None}
-
-
-def _wire(want: Instance, hop: Hop, port: int) -> Wire:
+def seen(want: Instance, hop: Hop) -> Wire | None:
+    """Return what a hop tells a stranger; None where there is no such hop."""
+    port = want.hop_port(hop)
+    if port is None:
+        return None
     user, database = anyone(want)
     knock = wire.knock(wire.dial(want.reach(hop).listen[0]), port, 2, user=user, database=database)
     return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error, knock.lax)

@@ -153,9 +153,15 @@ def start_generation(directory: Path, plan: Plan, *, account: Account | None = N
     Its sockets join those of an older generation, which goes on to get all logins until `take_over`. When it does not answer within
     `seconds` all of it is ended again, and `Failed` brings the last line of the log. Starting what runs as planned is no error.
     """
-    path = socket_path(directory, _console_port(plan))
-    found = quick_look(directory)
-    if found.keeper is None:
+    begin_generation(directory, plan, account=account)
+    await_generation(directory, seconds=seconds)
+    return look(directory)
+
+
+def begin_generation(directory: Path, plan: Plan, *, account: Account | None = None) -> None:
+    """Start a generation's keeper, if none is alive, and do not wait: `await_generation` does."""
+    socket_path(directory, _console_port(plan))
+    if quick_look(directory).keeper is None:
         if members(directory):
             raise Conflict(
                 "generation_orphaned",
@@ -166,10 +172,20 @@ def start_generation(directory: Path, plan: Plan, *, account: Account | None = N
         _spawn_keeper(directory, plan, account)
     elif read_plan(directory) != plan:
         raise Conflict("generation_differs", say("cannot start {directory}: a keeper with another plan lives there", directory=directory))
-    if reason := _await_console(directory, path, seconds):
+
+
+def await_generation(directory: Path, *, seconds: float = 10) -> None:
+    """Return when the console of a generation that was begun answers; when it does not, all of it is ended, and `Failed` tells why."""
+    plan = read_plan(directory)
+    reason = _await_console(directory, socket_path(directory, _console_port(plan)), seconds) if plan else "nothing tells what to start"
+    if reason:
         stop_generation(directory)
         raise Failed("pooler_not_started", say("cannot start the pooler: {reason}", reason=reason), say("see {log}", log=directory / "log"))
-    return look(directory)
+
+
+def begun(directory: Path, plan: Plan) -> bool:
+    """Tell whether a keeper with just this plan is at work here, also one that is too young to hold its lock."""
+    return read_plan(directory) == plan and any(_is_keeper(each, directory) for each in process.in_directory(directory))
 
 
 def _console_port(plan: Plan) -> int:
@@ -178,7 +194,7 @@ def _console_port(plan: Plan) -> int:
 
 def _tell(directory: Path, plan: Plan, owner: Account | None) -> None:
     """Write what the keeper is told, and a copy of the keeper where its user can read it: our own code may lie in /root."""
-    files.put(directory / "keeper.json", json.dumps(plan._asdict()), account=owner)
+    files.put(directory / "keeper.json", json.dumps(plan._asdict()), account=owner, durable=False)  # a generation ends with its machine
     files.scratch(directory / "keeper.py", Path(keeping.__file__).read_bytes(), owner)
     files.scratch(directory / "keeper.log", b"", owner)
 

@@ -25,6 +25,7 @@ from howdah.core.observed import FileSeen, Generation, Session
 from howdah.errors import Failed, Lacking, Refusal
 from howdah.host import addresses, admin, files, installed, outside, pgbouncer, process, trial
 from howdah.host.installed import Binary
+from howdah.host.keeper import Plan
 from howdah.host.process import Account
 from howdah.phrase import Phrase, say
 
@@ -74,10 +75,9 @@ def owner_name(uid: int) -> str:
 
 def living(layout: Layout) -> set[int]:
     """Return the numbers of the generations that have a process, also where the directory was removed."""
-    pool = os.path.realpath(layout.pool)
-    found = (process.cwd(int(pid)) for pid in os.listdir("/proc") if pid.isdigit())  # noqa: PTH208 names, not paths
-    names = {path.name for path in found if path is not None and str(path.parent) == pool}
-    return {int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit()}
+    start = os.path.realpath(layout.pool) + "/g"
+    places = {place[len(start) :] for place in process.standing() if place.startswith(start)}
+    return {int(number) for number in places if number.isdigit()}
 
 
 def present(layout: Layout) -> list[int]:
@@ -117,7 +117,7 @@ def _generation(layout: Layout, number: int) -> Generation:
 
 def numbers_before(layout: Layout, number: int) -> list[int]:
     """Return the generations older than this one."""
-    return [each for each in present(layout) if each < number]
+    return [each for each in present(layout) if each < number] if number > 1 else []
 
 
 def _files(layout: Layout, directory: Path) -> Mapping[str, FileSeen]:
@@ -143,7 +143,7 @@ def prepare(seat: PoolSeat) -> None:
     files.make_directory(seat.layout.pool, 0o700, seat.account)
     users = seat.layout.pool / "users.txt"
     if files.read(users) != "":
-        files.put(users, "", 0o600, seat.account)
+        files.put(users, "", 0o600, seat.account, durable=False)
 
 
 def attempt(seat: PoolSeat, wanted: Sequence[WantedFile], probe: trial.Probe) -> None:
@@ -167,7 +167,7 @@ def _put_companions(seat: PoolSeat, wanted: Sequence[WantedFile]) -> None:
     prepare(seat)
     for file in wanted:
         if file.name != "pgbouncer.ini":
-            files.put(seat.layout.pool / file.name, file.text, file.mode, seat.account)
+            files.put(seat.layout.pool / file.name, file.text, file.mode, seat.account, durable=False)
 
 
 def _ini(wanted: Sequence[WantedFile]) -> str:
@@ -183,29 +183,45 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
 
 
 def _launch(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
-    """Start a generation that takes nothing over yet; what left an earlier attempt in its directory is ended first."""
-    directory = seat.layout.generation(number)
+    """Start a generation that takes nothing over yet."""
     for spent in numbers_before(seat.layout, number)[:-1]:
         retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
+    _begin(seat, want, number, wanted)
+    pgbouncer.await_generation(seat.layout.generation(number))
+
+
+def _begin(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
+    """Begin a generation, and do not wait for it; what an earlier attempt left in its directory is ended first."""
+    directory = seat.layout.generation(number)
     pgbouncer.stop_generation(directory)
     _check_port(seat, want)
     files.make_directory(directory, 0o700, seat.account)
-    files.put(directory / "pgbouncer.ini", _ini(wanted), 0o600, seat.account)
+    files.put(directory / "pgbouncer.ini", _ini(wanted), 0o600, seat.account, durable=False)
+    pgbouncer.begin_generation(directory, _plan(seat, want), account=seat.account)
+
+
+def _plan(seat: PoolSeat, want: Instance) -> Plan:
     listen = tuple((address, seat.port) for address in want.pooled.listen)
     backlog = int((want.pooler or {}).get("listen_backlog", "4096"))
-    plan = pgbouncer.make_plan(seat.binary, listen, unix_port=seat.port, open_files=seat.open_files, backlog=backlog)
-    pgbouncer.start_generation(directory, plan, account=seat.account)
+    return pgbouncer.make_plan(seat.binary, listen, unix_port=seat.port, open_files=seat.open_files, backlog=backlog)
+
+
+def begin_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
+    """Begin a generation where there is none, for `start_first` to await and prove: it starts while others do."""
+    _put_companions(seat, wanted)
+    _begin(seat, want, number, wanted)
 
 
 def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile], login: trial.Probe) -> None:
-    """Start a generation where there is none and prove it as a trial would; one that fails is ended, and Refused tells the reason.
+    """Start a generation where none was proven, and prove it as a trial would; one that fails is ended, and Refused tells the reason.
 
     It takes the logins over last, and by that the next pass knows whether it was proven, should we die before.
     """
     directory = seat.layout.generation(number)
-    _put_companions(seat, wanted)
     try:
-        _launch(seat, want, number, wanted)
+        if files.read(directory / "pgbouncer.ini") != _ini(wanted) or not pgbouncer.begun(directory, _plan(seat, want)):
+            begin_first(seat, want, number, wanted)
+        pgbouncer.await_generation(directory)
         # Its own words first, before ours on the wire make it say more
         fault = trial.complaint(process.tail(directory / "log", 50))
         fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
@@ -223,9 +239,8 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
 
 def _check_port(seat: PoolSeat, want: Instance) -> None:
     """Refuse a port that is another's: SO_REUSEPORT lets any two processes of one user share it, also those of two homes."""
-    if living(seat.layout):
-        return  # it is ours already, or was seen to be free when it was asked for
-    if (holder := addresses.port_holder(want.pooled.listen, seat.port)) is not None:
+    holder = addresses.port_holder(want.pooled.listen, seat.port)
+    if holder is not None and not living(seat.layout):  # else it is ours already
         hint = say("choose other addresses or another port, or end that process")
         raise Refused("port_lost", say("cannot use port {port}: {holder} has it", port=seat.port, holder=holder), hint)
 

@@ -67,10 +67,22 @@ def majors() -> Mapping[int, Path]:
     if on_path is not None:
         places.append(Path(on_path).resolve().parent)
     for bindir in places:
-        if all(os.access(bindir / program, os.X_OK) for program in ("initdb", "postgres")):
+        if _whole(bindir):
             found.setdefault(_major(bindir), bindir)
     found.pop(0, None)
     return dict(sorted(found.items()))
+
+
+def bindir_of(major: int) -> Path | None:
+    """Return the directory of one major's programs, as `majors` finds it; where Debian's packages have it, without the search."""
+    packaged = Path(f"/usr/lib/postgresql/{major}/bin")
+    if not os.environ.get("HOWDAH_POSTGRES_BINDIRS") and _whole(packaged):
+        return packaged
+    return majors().get(major)
+
+
+def _whole(bindir: Path) -> bool:
+    return all(os.access(f"{bindir}/{program}", os.X_OK) for program in ("initdb", "postgres"))
 
 
 def _major(bindir: Path) -> int:
@@ -259,7 +271,7 @@ def start(seat: Seat, seconds: float = 60, *, beside: Callable[[Process], None] 
         return already
     _clear_locks(seat)
     log = _start_log(seat)
-    files.put(log, "", 0o600, seat.account)
+    files.put(log, "", 0o600, seat.account, durable=False)
     argv = (seat.bindir / "postgres", "-D", seat.layout.data)
     env = {**_ENVIRONMENT, **(_CHILDREN_EXPENDABLE if os.geteuid() == 0 else {})}
     started = process.spawn(argv, account=seat.account, cwd=seat.layout.data, env=env, stdout=log, stderr=log)
@@ -288,7 +300,7 @@ def _wait_for_other(seat: Seat, deadline: float) -> Process | None:
         found = _ours(said.pid, data) if said is not None else None
         if said is not None and found is not None and said.status == "ready":
             return found
-        left = [found] if found else _end_orphans(data)
+        left = [found] if found else _end_orphans(data) if has_run(seat) else []
         if not left:
             return None
         if time.monotonic() > deadline:

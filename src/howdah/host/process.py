@@ -276,16 +276,25 @@ def lock_holder(path: Path) -> Process | None:
 def in_directory(directory: Path) -> Iterator[Process]:
     """Yield every living process whose working directory this is, as far as we may ask."""
     wanted = os.path.realpath(directory)
-    for name in os.listdir("/proc"):  # noqa: PTH208 a few hundred names, twice as fast
-        if name.isdigit() and _stands_in(name, wanted) and (seen := identify(int(name))) is not None:
+    for name in _pids():
+        if _stand(name) == wanted and (seen := identify(int(name))) is not None:
             yield seen
 
 
-def _stands_in(pid: str, directory: str) -> bool:
+def standing() -> Iterator[str]:
+    """Yield the working directory of every process, as far as we may ask."""
+    return filter(None, map(_stand, _pids()))
+
+
+def _pids() -> Iterator[str]:
+    return filter(str.isdigit, os.listdir("/proc"))  # noqa: PTH208 a few hundred names, twice as fast
+
+
+def _stand(pid: str) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)") == directory  # noqa: PTH115 four times as fast
+        return os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)")  # noqa: PTH115 four times as fast
     except OSError:
-        return False
+        return ""
 
 
 def reap() -> None:

@@ -54,7 +54,7 @@ def reload(seat: Seat, digest: str, seconds: float = 10) -> None:
 
 def _has_loaded(seat: Seat, digest: str, asked: float, before: Mapping[Path, int]) -> bool:
     # A fresh connection is forked after the postmaster has gone through all its files; an old one would learn of them later.
-    with sql.control(seat, _DOING) as session:
+    with sql.control(seat, _DOING, fresh=True) as session:
         row = session.execute(_LOADED).fetchone()
     assert row is not None
     reported, loaded_at, errors = row

@@ -33,6 +33,7 @@ _NOTHING: Final = (
 LOOKUP_SHAPE: Final = f"ROLE {LOOKUP_ROLE} LOGIN {_NOTHING}"
 PROBE_SHAPE: Final = f"ROLE {PROBE_ROLE} NOLOGIN {_NOTHING}"
 PROBE_MINUTES: Final = 1
+_MADE: Final = "SELECT r.oid, r.rolname FROM pg_roles r JOIN howdah_made.role m ON m.oid = r.oid"
 
 
 def verifier(user: str, password: Secret) -> Secret:
@@ -58,6 +59,11 @@ def take_notes(session: Session) -> None:
     if session.execute("SELECT to_regclass('howdah_made.role'), to_regclass('howdah_made.database')").fetchone() == (None, None):
         for statement in NOTES:
             session.execute(statement)
+
+
+def made(session: Session) -> dict[int, str]:
+    """Return the roles that Howdah made, name by oid; `session` is in database postgres, where the notes are."""
+    return {int(row[0]): str(row[1]) for row in session.execute(_MADE)}
 
 
 # --- Howdah's own ---------------------------------------------------------------------------------------------------------------------
@@ -110,6 +116,7 @@ def open_probe(seat: Seat) -> tuple[str, Secret]:
 
 def _open(session: Session) -> Secret:
     password = Secret(secrets.token_hex(16))
+    session.execute("SET synchronous_commit = off")  # what a loss of power undoes is what we undo anyway, in a minute
     until = session.execute("SELECT (now() + make_interval(mins => $1))::text", [PROBE_MINUTES]).fetchone()
     assert until is not None
     sql.run(
@@ -154,8 +161,9 @@ def set_user(seat: Seat, user: User) -> None:
             session, f"{'ALTER' if oid is not None else 'CREATE'} ROLE {{}} LOGIN", user.name, clauses={"PASSWORD": user.verifier.reveal()}
         )
         session.execute(
-            "INSERT INTO howdah_made.role VALUES ($1, $2) ON CONFLICT (oid) DO UPDATE SET mark = excluded.mark",
-            [_oid(session, user.name), mark(user)],
+            "INSERT INTO howdah_made.role SELECT oid, $2 FROM pg_roles WHERE rolname = $1"
+            " ON CONFLICT (oid) DO UPDATE SET mark = excluded.mark",
+            [user.name, mark(user)],
         )
 
 

@@ -7,11 +7,14 @@ are compared with the one shape that they may have.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Instance
 from howdah.core.observed import DatabaseSeen, Inside, Role, Server, Session
+from howdah.errors import Refusal
 from howdah.host import lookup, postgres, sql
 from howdah.host.postgres import Seat
 from howdah.host.session import Session as Asked
@@ -20,7 +23,7 @@ from howdah.phrase import say
 
 # First the settings as any session has them; only then our own search_path and time limit, which would show among them.
 _SETTINGS: Final = """
-SELECT name, setting, source, pending_restart, context FROM pg_catalog.pg_settings;
+SELECT pg_catalog.json_agg(pg_catalog.json_build_array(name, setting, source, pending_restart, context)) FROM pg_catalog.pg_settings;
 SET search_path = pg_catalog, pg_temp;
 SET statement_timeout = '10s';
 SET client_encoding = 'UTF8';
@@ -38,6 +41,19 @@ AND CASE r.rolname
         OR r.rolcanlogin AND r.rolvaliduntil BETWEEN now() AND now() + interval '2 minutes'
     ELSE false END"""
 
+_PEOPLE: Final = f"""
+'made', to_regclass('howdah_made.role') IS NOT NULL,
+'roles', (SELECT json_agg(json_build_array(r.oid::bigint, r.rolname, r.rolcanlogin, r.rolsuper, r.rolreplication, r.rolcreaterole,
+        {_RIGHT}))
+    FROM pg_authid r WHERE r.rolname !~ '^pg_'),
+'databases', (SELECT json_agg(json_build_array(d.oid::bigint, d.datname, o.rolname, d.datallowconn,
+        (SELECT coalesce(bool_or(a.grantee = 0 AND a.privilege_type = 'CONNECT'), false) FROM aclexplode(acl) a),
+        (SELECT coalesce(json_agg(g.rolname), '[]') FROM (SELECT m.rolname FROM aclexplode(acl) a JOIN pg_roles m ON m.oid = a.grantee
+            GROUP BY m.rolname HAVING count(DISTINCT a.privilege_type) = 3) g)))
+    FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba, coalesce(d.datacl, acldefault('d', d.datdba)) acl
+    WHERE d.datname <> 'template0' AND d.datname !~ '^howdah_')
+"""
+
 # Since 18 a login shows in pg_stat_activity before it has authenticated, without a role and without TLS: it is nobody's session yet.
 _LOOK: Final = f"""
 SELECT json_build_object(
@@ -48,16 +64,7 @@ SELECT json_build_object(
 'hba', (SELECT coalesce(json_agg(json_build_array(line_number, error)), '[]') FROM pg_hba_file_rules WHERE error IS NOT NULL),
 'all', (SELECT coalesce(json_agg(split_part(c, '=', 1)), '[]') FROM pg_db_role_setting, unnest(setconfig) c
     WHERE setdatabase = 0 AND setrole = 0),
-'made', to_regclass('howdah_made.role') IS NOT NULL,
-'roles', (SELECT json_agg(json_build_array(r.oid::bigint, r.rolname, r.rolcanlogin, r.rolsuper, r.rolreplication, r.rolcreaterole,
-        {_RIGHT}))
-    FROM pg_authid r WHERE r.rolname !~ '^pg_'),
-'databases', (SELECT json_agg(json_build_array(d.oid::bigint, d.datname, o.rolname, d.datallowconn,
-        (SELECT coalesce(bool_or(a.grantee = 0 AND a.privilege_type = 'CONNECT'), false) FROM aclexplode(acl) a),
-        (SELECT coalesce(json_agg(g.rolname), '[]') FROM (SELECT m.rolname FROM aclexplode(acl) a JOIN pg_roles m ON m.oid = a.grantee
-            GROUP BY m.rolname HAVING count(DISTINCT a.privilege_type) = 3) g)))
-    FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba, coalesce(d.datacl, acldefault('d', d.datdba)) acl
-    WHERE d.datname <> 'template0' AND d.datname !~ '^howdah_'),
+{_PEOPLE},
 'sessions', (SELECT coalesce(json_agg(json_build_array(a.pid, a.usename, a.datname, a.application_name, host(a.client_addr), a.client_port,
         coalesce(s.ssl, false))), '[]')
     FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s USING (pid)
@@ -91,8 +98,6 @@ def look(seat: Seat, want: Instance) -> Server:
 
 def _look(session: Asked, seen: Server, want: Instance) -> Server:
     settings, found, ident = _ask(session)
-    marks: dict[int, str] = dict(session.execute(_MADE).fetchall()) if found["made"] else {}
-    roles = {row[1]: _role(row, marks) for row in found["roles"]}
     sessions = [(_session(row), row[6]) for row in found["sessions"]]
     restart_only = {row[0] for row in settings if row[4] == "postmaster"}
     errors = (
@@ -105,7 +110,7 @@ def _look(session: Asked, seen: Server, want: Instance) -> Server:
         *(f"pg_ident.conf line {line}: {error}" for line, error in ident),
     )
     values = _values(settings, found["file"])
-    return Server(
+    server = Server(
         "ready",
         seen.pid,
         seen.identity,
@@ -117,11 +122,22 @@ def _look(session: Asked, seen: Server, want: Instance) -> Server:
         outvoted=frozenset(found["all"]),
         loaded_at=float(found["loaded_at"]),
         errors=errors,
-        roles=roles,
-        databases={row[1]: _database(row, marks, roles, want) for row in found["databases"]},
         sessions=tuple(session for session, _ in sessions),
         plaintext=tuple(session for session, tls in sessions if not tls),
     )
+    return _with_people(server, session, found, want)
+
+
+def people(seat: Seat, want: Instance, server: Server) -> Server:
+    """Return what was seen of a server with its roles and databases as they are now; about 4 ms."""
+    with sql.control(seat, say("look at roles and databases")) as session:
+        return _with_people(server, session, _one(session, f"SELECT json_build_object({_PEOPLE})"), want)
+
+
+def _with_people(server: Server, session: Asked, found: Any, want: Instance) -> Server:
+    marks: dict[int, str] = dict(session.execute(_MADE).fetchall()) if found["made"] else {}
+    roles = {row[1]: _role(row, marks) for row in found["roles"]}
+    return replace(server, roles=roles, databases={row[1]: _database(row, marks, roles, want) for row in found["databases"]})
 
 
 def _ask(session: Asked) -> tuple[list[Any], Any, list[Any]]:
@@ -140,7 +156,7 @@ def _ask(session: Asked) -> tuple[list[Any], Any, list[Any]]:
 
 def _answers(session: Asked, statements: list[str]) -> tuple[list[Any], Any, list[Any]]:
     answers = [answer.rows for answer in session.ask("".join(statements)) if answer.returns]  # SET answers nothing
-    return answers[0], answers[1][0][0], answers[2] if len(answers) > 2 else []
+    return answers[0][0][0], answers[1][0][0], answers[2] if len(answers) > 2 else []
 
 
 def _one(session: Asked, query: str) -> Any:
@@ -200,7 +216,6 @@ SELECT json_build_object(
 'lookup', ({lookup.SEEN}),
 'connect', (SELECT has_database_privilege(r.oid, current_database(), 'CONNECT') FROM pg_roles r WHERE r.rolname = 'howdah_lookup'))
 """
-_AT_ONCE: Final = 2  # so that a server full of clients still has a place for each (superuser_reserved_connections is 3)
 _CONNECTABLE: Final = "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY datname"
 
 
@@ -209,15 +224,30 @@ def inside(seat: Seat) -> Mapping[str, Inside]:
     with sql.control(seat, say("look into the databases")) as session:
         seen = {"postgres": _inside(session)}
         names = [name for name in connectable(session) if name not in seen and not name.startswith("howdah_")]
-    found = {name: _enter(seat, name) for name in names} if len(names) <= _AT_ONCE else _enter_all(seat, names)
+    found = _enter_all(seat, names)
     return {**seen, **{name: each for name, each in found.items() if each is not None}}
 
 
 def _enter_all(seat: Seat, names: Sequence[str]) -> Mapping[str, Inside | None]:
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms, more than it saves with few databases
+    """Look into databases, two at a time: a server full of clients has three places left for us (superuser_reserved_connections)."""
+    found: dict[str, Inside | None] = {}
+    failed: list[Refusal] = []
 
-    with ThreadPoolExecutor(_AT_ONCE) as at_once:
-        return dict(zip(names, at_once.map(lambda name: _enter(seat, name), names), strict=True))
+    def look_beside() -> None:  # not by concurrent.futures, whose import takes as long as the look
+        try:
+            found.update({name: _enter(seat, name) for name in names[1::2]})
+        except Refusal as refusal:
+            failed.append(refusal)
+
+    beside = threading.Thread(target=look_beside)
+    beside.start()
+    try:
+        mine = {name: _enter(seat, name) for name in names[::2]}
+    finally:
+        beside.join()
+    if failed:
+        raise failed[0]
+    return {**found, **mine}
 
 
 def connectable(session: Asked) -> list[str]:
@@ -228,7 +258,7 @@ def connectable(session: Asked) -> list[str]:
 def _enter(seat: Seat, database: str) -> Inside | None:
     """Look into one database; None when it was dropped or closed in the meantime. One that lets us not in shall not hide the others."""
     try:
-        with sql.connect(seat, database) as session:
+        with sql.lent(seat, database) as session:
             return _inside(session)
     except SqlError:
         return Inside(closed=True) if _reachable(seat, database) else None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Final
 
 from howdah.core.host import Refused
@@ -76,13 +78,67 @@ def _escaped(value: str) -> str:
 
 
 @contextlib.contextmanager
-def control(seat: Seat, doing: Phrase, database: str = "postgres") -> Iterator[Session]:
-    """Hold a session of the control role while `doing` something; PostgreSQL's errors leave as refusals that name it."""
+def control(seat: Seat, doing: Phrase, database: str = "postgres", *, fresh: bool = False) -> Iterator[Session]:
+    """Hold a session of the control role while `doing` something; PostgreSQL's errors leave as refusals that name it.
+
+    It may be a kept one, which learns of a reload later than a `fresh` one does.
+    """
     try:
-        with connect(seat, database) as session:
+        with connect(seat, database) if fresh else lent(seat, database) as session:
             yield session
     except SqlError as error:
         raise refusal(error, doing) from error
+
+
+_Kept = tuple[Session, contextlib.ExitStack]
+_KEPT_AT_MOST: Final = 2
+# The sessions that are kept for the next step, by their server's socket and database; None where none is to be kept
+_shelf: ContextVar[dict[tuple[Path, str], _Kept] | None] = ContextVar("shelf", default=None)
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[None]:
+    """Within this, a session that was lent is kept for who asks for it next: to begin one costs more than most statements do."""
+    shelf: dict[tuple[Path, str], _Kept] = {}
+    token = _shelf.set(shelf)
+    try:
+        yield
+    finally:
+        _shelf.reset(token)
+        for _, held in shelf.values():
+            held.close()
+
+
+@contextlib.contextmanager
+def lent(seat: Seat, database: str = "postgres") -> Iterator[Session]:
+    """Hold a session of the control role, a kept one where there is one; it raises SqlError."""
+    shelf, place = _shelf.get(), (seat.socket, database)
+    kept = _taken(shelf, place) if shelf is not None else None
+    with contextlib.ExitStack() as ending:
+        session, held = kept or _opened(seat, database)
+        ending.enter_context(held)
+        yield session
+        # One that failed is not kept; nor is one with a template, which could not be copied then
+        if shelf is not None and place not in shelf and len(shelf) < _KEPT_AT_MOST and not database.startswith("template"):
+            shelf[place] = (session, ending.pop_all())
+
+
+def _opened(seat: Seat, database: str) -> _Kept:
+    held = contextlib.ExitStack()
+    return held.enter_context(connect(seat, database)), held
+
+
+def _taken(shelf: dict[tuple[Path, str], _Kept], place: tuple[Path, str]) -> _Kept | None:
+    """Take a kept session that is still alive, as new."""
+    found = shelf.pop(place, None)
+    if found is None:
+        return None
+    try:
+        found[0].execute("DISCARD ALL")
+    except SqlError:
+        found[1].close()  # its server was restarted since
+        return None
+    return found
 
 
 # Classes of SQLSTATE (appendix A of the manual) that blame what was asked for: data, syntax or access, dependencies, not supported,

@@ -17,38 +17,35 @@ from howdah.phrase import say
 
 _END_SECONDS = 2.0
 _BEGIN_SECONDS = 5.0
+_YOUNG_SECONDS = 0.5
 
 
 def begin(seat: Seat, server: Process) -> None:
     """See that the sweeper of this very server is alive; one of another server or with another limit is ended first."""
+    log = seat.layout.log
+    if any(_all(seat.layout)):
+        process.wait_until(lambda: swept(seat.layout, server), _YOUNG_SECONDS)  # it may not have got its lock yet
     launch(seat, server)
-    stand(seat, server)
+    if not process.wait_until(lambda: swept(seat.layout, server) or not process.alive(server), _BEGIN_SECONDS):
+        last = (process.tail(log / "sweeper.log", 1) or ("it left no words",))[-1]
+        raise Failed("sweeper_not_started", say("cannot keep PostgreSQL's logs within their limit: {words}", words=last))
 
 
 def launch(seat: Seat, server: Process) -> None:
-    """Start the sweeper of this very server, and do not wait for it."""
+    """Start the sweeper of this very server, and do not wait for it: nobody needs one in a server's first second."""
     if swept(seat.layout, server):
         return
     log = seat.layout.log
     program = log / "sweeper.py"
-    end(seat.layout)  # one may live on in a directory that was removed; nobody waits for the look through all processes
+    end(seat.layout)  # one may live on in a directory that was removed
     files.make_directory(log, 0o700, seat.account)  # somebody may have removed it; PostgreSQL needs it for its next file, too
     files.clear(log / sweeper.LOCK)
     # A copy of it where its user can read it: our own code may lie in /root.
     files.scratch(program, Path(sweeper.__file__).read_bytes(), seat.account)
     files.scratch(log / "sweeper.log", b"", seat.account)
-    command: list[str | Path] = [interpreter(seat.account), "-I", "-S", *_words(seat.layout, server)]
+    # Nice, for whoever waits for a server comes first
+    command: list[str | Path] = ["nice", interpreter(seat.account), "-I", "-S", *_words(seat.layout, server)]
     process.spawn(command, account=seat.account, cwd=log, stderr=log / "sweeper.log")
-
-
-def stand(seat: Seat, server: Process) -> None:
-    """Return when a launched sweeper is alive; where none was, for the server ran already, it is launched now."""
-    log = seat.layout.log
-    if not swept(seat.layout, server) and not any(_all(seat.layout)):
-        launch(seat, server)
-    if not process.wait_until(lambda: swept(seat.layout, server) or not process.alive(server), _BEGIN_SECONDS):
-        last = (process.tail(log / "sweeper.log", 1) or ("it left no words",))[-1]
-        raise Failed("sweeper_not_started", say("cannot keep PostgreSQL's logs within their limit: {words}", words=last))
 
 
 def _words(layout: Layout, server: Process) -> tuple[str, ...]:

@@ -28,8 +28,8 @@ from howdah.phrase import Phrase, say
 # PgBouncer then has.
 HAND_OVER = 'exec 3<&0 4<&1 0</dev/null 1>/dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec "$@"'
 COMPLAINT = re.compile(r" (ERROR|FATAL|WARNING|CRIT) (.*)")
-# being handed its sockets; our own question whether it is paused (pgbouncer.py, _paused)
-HARMLESS = re.compile(r"sockets passed from service manager, cf_\w+ ignored|a database is required")
+# being handed its sockets; our own question whether it is paused (pgbouncer.py, _paused); what it has to say of one client
+HARMLESS = re.compile(r"sockets passed from service manager, cf_\w+ ignored|a database is required|^C-0x")
 
 LOOPBACK = "127.0.0.1"
 

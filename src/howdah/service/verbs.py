@@ -37,8 +37,14 @@ class Service(Births):
     def create(self, request: Creation, caller: Caller, password: Secret | None = None) -> Done:
         """Make an instance; again with the same wish goes on or says it is so, with another wish is a Conflict."""
         request = request.checked()
-        if self.store.trashed():
-            self.host.empty_trash()
+        trashed = bool(self.store.trashed())
+        try:
+            return self._create_on_a_port(request, caller, password)
+        finally:
+            if trashed:
+                self.host.empty_trash()  # not before: somebody waits for the instance, and nobody for this
+
+    def _create_on_a_port(self, request: Creation, caller: Caller, password: Secret | None) -> Done:
         for _ in range(_PORT_RACES):
             try:
                 return self._create(request, caller, password)
