@@ -263,6 +263,7 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     "a paused database": (lambda w: w.newest(halted=("orders",)), ("ResumePooler",)),
     "statistics not created": (in_database("orders", extensions=frozenset()), ("CreateExtension",)),
     "nobody sweeps the logs": (lambda w: w.on_server(swept=False), ("SweepLogs",)),
+    "the pooler's logs have another limit": (lambda w: w.newest(bounded=False), ("SweepLogs",)),
     "no pooler wanted": (wanted(extensions={"pg_stat_statements": {}}), ("RetirePooler",)),
     "keys of a pooler not wanted": (
         lambda w: replace(wanted(extensions={"pg_stat_statements": {}})(w), pooler=()),

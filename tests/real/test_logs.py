@@ -152,9 +152,24 @@ def test_another_limit_takes_hold_with_the_next_pass(here: Place, monkeypatch: p
     found = process.lock_holder(here.layout().log / sweeper.LOCK)
     assert found is not None
     assert process.cmdline(found.pid)[-2:] == (str(shares(60_000_000).server_kept), str(shares(60_000_000).server_most))
+    assert_pooler_bounded(here, 60_000_000)
     monkeypatch.undo()
     os.environ["HOWDAH_LOG_MB"] = "50"
     assert here.repair() == ("SweepLogs",)
+    assert_pooler_bounded(here, LIMIT)
+
+
+def assert_pooler_bounded(here: Place, limit: int) -> None:
+    """Assert that the pooler that runs keeps its logs within its share of a limit; it was neither restarted nor replaced for that."""
+    member, most = here.members()[1], shares(limit).pooler
+    log = here.directory() / "log"
+    with log.open("ab") as file:
+        file.write(b"x" * (most - log.stat().st_size + 1_000_000))
+    before = log.with_name("log.1")
+    before.unlink(missing_ok=True)
+    assert process.wait_until(lambda: log.stat().st_size < most and before.exists(), 10)
+    assert before.stat().st_size <= most
+    assert here.members()[1] == member
 
 
 def test_the_newest_is_never_removed_and_strangers_are_left_alone(tmp_path: Path) -> None:

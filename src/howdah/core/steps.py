@@ -106,10 +106,10 @@ class StopServer(Step):
 
 
 class SweepLogs(Step):
-    """Start the sweeper beside PostgreSQL, which removes its oldest logs."""
+    """Start the sweeper beside PostgreSQL, which removes its oldest logs, and tell the pooler's keepers today's limit."""
 
-    what = say("keep PostgreSQL's logs within their limit")
-    touches = frozenset({"server"})
+    what = say("keep the logs within their limit")
+    touches = frozenset({"server", "pooler"})
 
     def apply(self, host: Host) -> None:
         host.sweep_logs(self.want)

@@ -277,8 +277,10 @@ def entered(want: Instance, seen: Observed) -> Sequence[Step]:
 
 
 def swept(want: Instance, seen: Observed) -> Sequence[Step]:
-    """PostgreSQL's logs are kept within their limit."""
-    return () if seen.server.swept else (SweepLogs(want, say("nobody removes the oldest of PostgreSQL's logs")),)
+    """PostgreSQL's logs and PgBouncer's are kept within today's limit."""
+    if not seen.server.swept:
+        return (SweepLogs(want, say("nobody removes the oldest of PostgreSQL's logs")),)
+    return () if all(each.bounded for each in seen.pooler) else (SweepLogs(want, say("PgBouncer's logs are kept within another limit")),)
 
 
 def server_stopped(want: Instance, seen: Observed) -> Sequence[Step]:

@@ -219,13 +219,24 @@ def keep(plan: Plan, lock: int, held: list[tuple[socket.socket, int]]) -> NoRetu
             signalled = signal.sigtimedwait(OBEYED, LOOK_SECONDS)
             if signalled is not None:
                 obey(signalled.si_signo, lock, held)
-            bound("log", plan.log_most)
-            bound("keeper.log", plan.own_log_most)
+            log_most, own_log_most = told_bounds(plan)
+            bound("log", log_most)
+            bound("keeper.log", own_log_most)
             ended, status = os.waitpid(pid, os.WNOHANG)
         lived = time.monotonic() - began
         delay = min(max(delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS) if lived < YOUNG_SECONDS else 0.0
         log(f"pgbouncer {pid} ended with {os.waitstatus_to_exitcode(status)} after {lived:.1f} s; starts again in {delay} s")
         rest(delay, lock, held)
+
+
+def told_bounds(plan: Plan) -> tuple[int, int]:
+    """Return what the logs may grow to by `keeper.json` as it lies there now: these two alone may change while a keeper lives."""
+    try:
+        with open("keeper.json", encoding="utf-8") as file:
+            told = json.load(file)
+        return int(told["log_most"]), int(told["own_log_most"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return plan.log_most, plan.own_log_most
 
 
 def bound(path: str, most: int) -> None:

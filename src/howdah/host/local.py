@@ -198,7 +198,9 @@ class LocalHost(LocalWatch):
         sweeping.end(self.layout(want.id))
 
     def sweep_logs(self, want: Instance) -> None:
-        """Start the sweeper beside a running PostgreSQL."""
+        """Start the sweeper beside a running PostgreSQL, and tell the keepers beside PgBouncer."""
+        if want.pooler is not None:
+            pooler.bound_logs(self._pool_seat(want))
         seat = self.seat(want)
         if (server := postgres.postmaster(seat)) is not None:
             sweeping.begin(seat, server)

@@ -133,9 +133,8 @@ def make_plan(program: Binary, addresses: tuple[tuple[str, int], ...], *, unix_p
             say("use the distribution's package, or build it with --with-systemd"),
         )
     text = ".".join(str(part) for part in program.version)
-    room = shares(settings.log_bytes())
     socket = f".s.PGSQL.{unix_port}"
-    return Plan(str(program.path), text, "pgbouncer.ini", addresses, socket, 0o600, backlog, open_files, room.pooler, room.keeper)
+    return _within(Plan(str(program.path), text, "pgbouncer.ini", addresses, socket, 0o600, backlog, open_files))
 
 
 def read_plan(directory: Path) -> Plan | None:
@@ -145,6 +144,22 @@ def read_plan(directory: Path) -> Plan | None:
         return Plan(**{**told, "addresses": tuple((address, port) for address, port in told["addresses"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def bounded(plan: Plan | None) -> bool:
+    """Tell whether a keeper was told today's limits of the logs; true, too, where nothing readable lies there."""
+    return plan is None or plan == _within(plan)
+
+
+def _within(plan: Plan) -> Plan:
+    room = shares(settings.log_bytes())
+    return plan._replace(log_most=room.pooler, own_log_most=room.keeper)
+
+
+def bound(directory: Path, account: Account | None) -> None:
+    """Tell a living keeper today's limits; it reads them when it next looks at the logs."""
+    if (plan := read_plan(directory)) is not None and not bounded(plan):
+        files.put(directory / "keeper.json", json.dumps(_within(plan)._asdict()), account=account)
 
 
 def start_generation(directory: Path, plan: Plan, *, account: Account | None = None, seconds: float = 10) -> GenerationSeen:

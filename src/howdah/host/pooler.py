@@ -109,6 +109,7 @@ def _generation(layout: Layout, number: int) -> Generation:
         loaded=seen.digest,
         replaced=process.replaced(seen.member.pid) if seen.member else (),
         addresses=seen.plan.addresses if seen.plan else (),
+        bounded=pgbouncer.bounded(seen.plan),
         halted=(*seen.halted, *(("*",) if seen.paused else ())),
         clients=tuple(session for session, _ in clients),
         plaintext=tuple(session for session, tls in clients if not tls and session.address != "unix"),
@@ -243,6 +244,12 @@ def _check_port(seat: PoolSeat, want: Instance) -> None:
     if holder is not None and not living(seat.layout):  # else it is ours already
         hint = say("choose other addresses or another port, or end that process")
         raise Refused("port_lost", say("cannot use port {port}: {holder} has it", port=seat.port, holder=holder), hint)
+
+
+def bound_logs(seat: PoolSeat) -> None:
+    """Keep every generation's logs within today's limits."""
+    for number in pgbouncer.numbers(seat.layout.pool):
+        pgbouncer.bound(seat.layout.generation(number), seat.account)
 
 
 def _let_leave(directory: Path) -> None:
