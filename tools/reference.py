@@ -321,48 +321,63 @@ def _launcher() -> Iterator[Told]:
 # ------------------------------------------------------------------------------------------------ what servers say
 
 # What no edge says and only this page needs, in both languages
-_MESSAGES_PAGE: Mapping[str, tuple[str, str, tuple[str, ...], str]] = {
+_MESSAGES_PAGE: Mapping[str, tuple[str, str, tuple[str, ...], str, Mapping[str, str]]] = {
     "en": (
         "What the servers say",
-        "What PostgreSQL, PgBouncer and libpq say to clients of an instance, why, and what to do. Each message was given by real "
+        "What PostgreSQL, PgBouncer, its keeper and libpq say, why, and what to do. Each message was given by real "
         "servers, and is again whenever the tests run. `…` stands for what changes; *in* names the versions that say it in these "
         "words, where others do not. "
         "`NAME` is the instance. [По-русски](server-messages-ru.md). What Howdah itself says are its own [errors](errors.md).",
         ("message", "why", "what to do"),
         "in",
+        {
+            "client": "What a client is told",
+            "start": "Why a server does not start, or does not load its files",
+            "log": "What stands in the logs",
+        },
     ),
     "ru": (
         "Что говорят серверы",
-        "Что PostgreSQL, PgBouncer и libpq говорят клиентам инстанса, почему и что делать. Каждое сообщение получено от настоящих "
+        "Что говорят PostgreSQL, PgBouncer, его сторож и libpq, почему и что делать. Каждое сообщение получено от настоящих "
         "серверов, и "
         "тесты получают его снова. `…` — то, что меняется; *в* — версии, которые говорят именно так, если другие говорят иначе. `NAME` — "
         "инстанс. [In English](server-messages.md). То, что говорит сам Howdah, — его собственные [ошибки](errors.md).",
         ("сообщение", "почему", "что делать"),
         "в",
+        {
+            "client": "Что говорят клиенту",
+            "start": "Почему сервер не запускается или не перечитывает файлы",
+            "log": "Что стоит в журналах",
+        },
     ),
 }
 
 
 def server_messages(language: str = "en") -> str:
     """What PostgreSQL, PgBouncer and libpq say, why, and what to do, in one language."""
-    from howdah.catalog.messages import MESSAGES
+    from howdah.catalog.messages import BY_PLACE
     from howdah.language import translation
 
     speak = translation(language)
-    title, introduction, heads, seen = _MESSAGES_PAGE[language]
+    title, introduction, heads, seen, places = _MESSAGES_PAGE[language]
     parts: list[Iterable[str] | str] = [introduction]
-    for origin in dict.fromkeys(message.origin for message in MESSAGES):
-        rows = [
-            (
-                code(message.words) + (f" ({seen} {', '.join(message.versions)})" if message.versions else ""),
-                message.cause.translated(speak),
-                message.cure.translated(speak),
-            )
-            for message in MESSAGES
-            if message.origin == origin
-        ]
-        parts += [f"## {origin}", table(heads, rows)]
+    for place, messages in BY_PLACE.items():
+        parts.append(f"## {places[place]}")
+        for origin in dict.fromkeys(message.origin for message in messages):
+            rows = [
+                (
+                    code(message.words) + (f" ({seen} {', '.join(message.versions)})" if message.versions else ""),
+                    message.cause.translated(speak),
+                    message.cure.translated(speak),
+                )
+                for message in messages
+                if message.origin == origin
+            ]
+            parts += [f"### {_SPEAKERS[language].get(origin, origin)}", table(heads, rows)]
     return page(title, *parts)
+
+
+_SPEAKERS: Mapping[str, Mapping[str, str]] = {"en": {"keeper": "PgBouncer's keeper"}, "ru": {"keeper": "Сторож PgBouncer"}}
 
 
 # ------------------------------------------------------------------------------------------------ all of them

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.real import heard
 from tests.real.servers import free_port
 
 from howdah import compose
@@ -73,6 +74,7 @@ def made(home: Path, name: str, extensions: Mapping[str, Mapping[str, str]], par
         assert password is not None
         yield Bed(service, host, service.store.find(name), password[1])
     finally:
+        heard.listen(home)
         service.delete(name, CALLER)
 
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import psycopg
 from tests.conftest import processes_below
+from tests.real import heard
 from tests.real.servers import free_port, new_home
 
 from howdah import compose
@@ -180,7 +181,8 @@ class Place:
             return asked.ask(command)
 
     def delete(self, name: str = "shop") -> None:
-        """Delete an instance for good."""
+        """Delete an instance for good, after a look at what its servers complained of."""
+        heard.listen(self.home)
         replace(self.service, trash_seconds=0.0).delete(name, Voice().caller(f"delete {name}"))
 
 

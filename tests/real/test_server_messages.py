@@ -1,7 +1,8 @@
-"""Each message of the catalogue is given by the servers at hand, for the cause that stands beside it; or it is one of other versions."""
+"""Each message that clients are told or that logs hold is given by the servers at hand, for its cause; or it is one of other versions."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
 import struct
@@ -13,14 +14,21 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.real.instances import DATABASE, USER, Place, kill, known, place
+from tests.real.instances import DATABASE, USER, Place, asks, in_child, kill, known, place
 
-from howdah.catalog.messages import MESSAGES, Message
+from howdah.catalog.messages import BY_PLACE, Message
 from howdah.core.instance import Hop
+from howdah.errors import Refusal
 from howdah.host import pgbouncer, process
 from howdah.verify.stranger import FOREIGN_AUTHORITY
 
-SETTINGS = {"pool_mode": "transaction", "max_client_conn": "20", "default_pool_size": "1", "query_wait_timeout": "3"}
+SETTINGS = {
+    "pool_mode": "transaction",
+    "max_client_conn": "20",
+    "default_pool_size": "1",
+    "query_wait_timeout": "2",
+    "log_disconnections": "on",
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +59,8 @@ def sql(here: Place, do: str, undo: str) -> Iterator[None]:
         here.control(undo)
 
 
-def begun(here: Place, hop: Hop, address: str = "127.0.0.1", **parameters: str) -> str:
-    """Begin a login over TLS, from any address of this machine and with any startup parameters; return the error."""
+def begun(here: Place, hop: Hop, address: str = "127.0.0.1", *, until: str = "", **parameters: str) -> str:
+    """Begin a login over TLS, from any address of this machine and with any startup parameters; return the answer with that word in it."""
     words = {"user": USER, "database": DATABASE, **parameters}
     body = struct.pack("!I", 196608) + b"".join(each.encode() + b"\0" for pair in words.items() for each in pair) + b"\0"
     with socket.create_connection(("127.0.0.1", here.want().hop_port(hop) or 0), 5, (address, 0)) as plain:
@@ -62,7 +70,10 @@ def begun(here: Place, hop: Hop, address: str = "127.0.0.1", **parameters: str) 
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with context.wrap_socket(plain) as inside:
             inside.sendall(struct.pack("!I", len(body) + 4) + body)
-            return inside.recv(4096).decode(errors="replace")
+            said = inside.recv(4096)
+            while until.encode() not in said and (more := inside.recv(4096)):
+                said += more
+            return said.decode(errors="replace")
 
 
 def no_login(here: Place, hop: Hop) -> str:
@@ -171,6 +182,93 @@ def by_a_name(here: Place) -> str:
     return refusal(here, "direct", host="db.example.org", hostaddr="127.0.0.1")
 
 
+def shutting_down(here: Place) -> str:
+    """Let it wait for the sessions to end, as nobody would with Howdah, and then not."""
+    server = known(here.postmaster())
+    with here.login("direct"):
+        process.send(server, signal.SIGTERM)
+        assert process.wait_until(lambda: "system is" in refused_or_not(here), 5)
+        said = refusal(here, "direct")
+    process.stop(server, signal.SIGINT, 20)
+    mend(here)
+    return said
+
+
+def refused_or_not(here: Place, hop: Hop = "direct") -> str:
+    try:
+        here.login(hop).close()
+    except psycopg.OperationalError as error:
+        return str(error)
+    return ""
+
+
+def mend(here: Place) -> None:
+    """Repair, and wait until the pooler has forgotten that PostgreSQL was away (server_login_retry)."""
+    here.repair()
+    assert process.wait_until(lambda: not refused_or_not(here, "pooled"), 10)
+
+
+def beside_a_crash(here: Place) -> str:
+    told: list[str] = []
+    with here.login("direct") as session, here.login("direct") as other:
+        session.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+        row = other.execute("SELECT pg_backend_pid()").fetchone()
+        assert row is not None
+        kill(known(row[0]))
+        with pytest.raises(psycopg.Error) as error:
+            session.execute("SELECT pg_sleep(5)")
+    assert process.wait_until(lambda: "system is" not in refused_or_not(here), 10)
+    return f"{told} {error.value}"
+
+
+def without_postmaster(here: Place) -> str:
+    with here.login("direct") as session:
+        kill(known(here.postmaster()))
+        with pytest.raises(psycopg.Error) as told:
+            session.execute("SELECT pg_sleep(5)")
+    mend(here)
+    return str(told.value)
+
+
+@contextmanager
+def pooled_as(here: Place, name: str, value: str, before: str) -> Iterator[None]:
+    here.pool({name: value})
+    try:
+        yield
+    finally:
+        here.pool({name: before})
+
+
+def too_slow(here: Place) -> str:
+    """Begin a login, and do not go on with it."""
+    with pooled_as(here, "client_login_timeout", "1", "15"):
+        return begun(here, "pooled", until="timeout")
+
+
+def login_keeps_failing(here: Place) -> str:
+    """Ask for a login while PostgreSQL is down: the first waits, the next is told at once."""
+    process.stop(known(here.postmaster()), signal.SIGINT, 20)
+    try:
+        refusal(here)
+        return refusal(here)
+    finally:
+        mend(here)
+
+
+def in_statement_mode(here: Place) -> str:
+    with pooled_as(here, "pool_mode", "statement", "transaction"):
+        return failure(here, "BEGIN")
+
+
+def lookup_broken(here: Place) -> str:
+    for name in ("postgres", DATABASE):
+        here.control("DROP FUNCTION IF EXISTS howdah.user_lookup(text)", name)
+    try:
+        return refusal(here, user="nobody_yet")
+    finally:
+        here.repair()
+
+
 WAYS: dict[str, Callable[[Place], str]] = {
     "plaintext": lambda here: refusal(here, "direct", sslmode="disable"),
     "closed-to-the-network": lambda here: refusal(here, "direct", user="postgres"),
@@ -186,6 +284,9 @@ WAYS: dict[str, Callable[[Place], str]] = {
     "statement-timeout": lambda here: failure(here, "SET statement_timeout = 10; SELECT pg_sleep(1)", "direct"),
     "invalid-value": lambda here: failure(here, "SET work_mem = 'lots'"),
     "needs-restart": lambda here: failure(here, "SET max_connections = 5"),
+    "shutting-down": shutting_down,
+    "crash-of-another": beside_a_crash,
+    "postmaster-gone": without_postmaster,
     "plaintext-pooled": lambda here: refusal(here, sslmode="disable"),
     "wrong-password-pooled": lambda here: refusal(here, password="wrong"),
     "unknown-role-pooled": lambda here: refusal(here, user="nobody_here"),
@@ -201,6 +302,11 @@ WAYS: dict[str, Callable[[Place], str]] = {
     "disabled": disabled,
     "startup-parameter": lambda here: begun(here, "pooled", lock_timeout="1s"),
     "prepared": prepared,
+    "login-too-slow": too_slow,
+    "login-keeps-failing": login_keeps_failing,
+    "statement-mode": in_statement_mode,
+    "console-closed": lambda here: refusal(here, dbname="pgbouncer"),
+    "lookup-broken": lookup_broken,
     "unknown-authority": lambda here: refusal(here, sslrootcert=foreign(here)),
     "wrong-name": by_a_name,
     "channel-binding": lambda here: refusal(here, channel_binding="require"),
@@ -218,13 +324,137 @@ def at_hand(here: Place, origin: str) -> str:
     return str(here.want().version) if origin == "PostgreSQL" else ".".join(map(str, here.newest().version[:2]))
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=[message.id for message in MESSAGES])
-def test_a_message_is_given_for_its_cause(here: Place, message: Message) -> None:
+def skip_unless_said(here: Place, message: Message) -> None:
     if message.versions and (here_now := at_hand(here, message.origin)) not in message.versions:
         pytest.skip(f"{message.origin} {here_now} says it otherwise: these are the words of {', '.join(message.versions)}")
+
+
+@pytest.mark.parametrize("message", BY_PLACE["client"], ids=lambda message: message.id)
+def test_a_client_is_told_it_for_its_cause(here: Place, message: Message) -> None:
+    skip_unless_said(here, message)
     said = WAYS[message.id](here)
     assert message.is_in(said), said
 
 
+# --- what stands in the logs --------------------------------------------------------------------------------------------------------
+
+
+def nothing(here: Place) -> None:
+    """It stands there since the instance began."""
+
+
+def browse(here: Place, hop: Hop) -> None:
+    """Speak to a port as a browser would, and go away when it has answered or hung up."""
+    with socket.create_connection(("127.0.0.1", here.want().hop_port(hop) or 0), 5) as stream, suppress(OSError):
+        stream.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        stream.recv(100)
+
+
+def reset(here: Place) -> None:
+    """Break a connection while the server waits for the client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", here.want().port), 5) as plain:
+        plain.sendall(struct.pack("!II", 8, 80877103))
+        assert plain.recv(1) == b"S"
+        inside = context.wrap_socket(plain)
+        inside.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        inside.close()
+
+
+def gone_while_told(here: Place) -> None:
+    """Go away while the server sends what was asked for."""
+
+    def ask() -> None:
+        session = here.login("direct")
+        session.pgconn.send_query(b"SELECT repeat('x', 100000) FROM generate_series(1, 2000)")
+        session.pgconn.flush()
+
+    in_child(ask)
+
+
+def full(here: Place) -> None:
+    with suppress(psycopg.Error):
+        here.control("COPY (SELECT repeat('x', 100000)) TO '/dev/full'")
+
+
+def pid_file_gone(here: Place) -> None:
+    (here.layout().data / "postmaster.pid").unlink()
+    mend(here)
+
+
+def told_while_idle(here: Place) -> None:
+    with here.login() as session:
+        session.execute("SELECT 1")
+        here.control("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+        assert process.wait_until(lambda: not _servers(here), 5)
+
+
+def console(here: Place, *commands: str) -> None:
+    for command in commands:
+        with suppress(Refusal):
+            here.console(command)
+
+
+def vanish(here: Place) -> None:
+    in_child(lambda: here.login().execute("SELECT 1").close())
+
+
+def injected(here: Place, hop: Hop) -> None:
+    """Send bytes in the clear together with the request for TLS, as somebody between would."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", here.want().hop_port(hop) or 0), 5) as plain, suppress(OSError):
+        plain.sendall(struct.pack("!II", 8, 80877103) + b"injected")
+        if plain.recv(1) == b"S":
+            context.wrap_socket(plain).close()
+
+
+LOGGED: dict[str, Callable[[Place], object]] = {
+    "log-recovery": without_postmaster,
+    "log-end-of-wal": without_postmaster,
+    "log-backend-killed": crashed,
+    "log-reinitializing": crashed,
+    "log-client-reset": reset,
+    "log-client-gone": gone_while_told,
+    "log-tls": lambda here: refusal(here, "direct", sslrootcert=foreign(here)),
+    "log-no-startup": lambda here: browse(here, "direct"),
+    "log-injection": lambda here: injected(here, "direct"),
+    "log-pid-file": pid_file_gone,
+    "log-no-room": full,
+    "log-own-probe": nothing,
+    "log-worker-ended": lambda here: here.service.restart("shop", asks("restart")),
+    "log-sockets-passed": nothing,
+    "log-is-it-paused": nothing,
+    "log-not-linked": told_while_idle,
+    "log-pooler-tls": lambda here: refusal(here, sslrootcert=foreign(here)),
+    "log-own-probe-pooled": nothing,
+    "log-wrong-password": lambda here: refusal(here, password="wrong"),
+    "log-partial": lambda here: browse(here, "pooled"),
+    "log-injection-pooled": lambda here: injected(here, "pooled"),
+    "log-no-socket": login_keeps_failing,
+    "log-server-login": lambda here: may_not_connect(here, "pooled"),
+    "log-paused-already": lambda here: console(here, "PAUSE", "PAUSE", "RESUME"),
+    "log-not-paused": lambda here: console(here, "RESUME"),
+    "log-closed-by-client": lambda here: here.login().close(),
+    "log-client-vanished": vanish,
+    "log-closing": nothing,
+}
+
+
+def log_of(here: Place, origin: str) -> str:
+    paths = here.layout().log.glob("*.log") if origin == "PostgreSQL" else [here.directory() / "log"]
+    return "\n".join(path.read_text(errors="replace") for path in sorted(paths))
+
+
+@pytest.mark.parametrize("message", [each for each in BY_PLACE["log"] if each.origin != "keeper"], ids=lambda message: message.id)
+def test_a_log_holds_it_for_its_cause(here: Place, message: Message) -> None:
+    skip_unless_said(here, message)
+    if not message.is_in(log_of(here, message.origin)):  # else a client's trouble has caused it already
+        LOGGED[message.id](here)
+    assert process.wait_until(lambda: message.is_in(log_of(here, message.origin)), 10), log_of(here, message.origin)[-3000:]
+
+
 def test_every_message_has_its_way_and_no_other_has_one() -> None:
-    assert [message.id for message in MESSAGES] == [*WAYS]
+    assert [message.id for message in BY_PLACE["client"]] == [*WAYS]
+    assert [message.id for message in BY_PLACE["log"] if message.origin != "keeper"] == [*LOGGED]

@@ -355,8 +355,8 @@ def _explain(seat: Seat) -> None:
     process.wait_until(lambda: not _left(seat.layout.data), _LAST_WORDS_SECONDS)
     said = serverlog.words(seat.layout)
     if serverlog.of_configuration(said):
-        raise Refused("refused_by_postgres", say("PostgreSQL refuses this: {words}", words=said))
-    raise Failed("cannot_start", say("cannot start PostgreSQL: {words}", words=said))
+        raise Refused("refused_by_postgres", say("PostgreSQL refuses this: {words}", words=said), serverlog.cure(said))
+    raise Failed("cannot_start", say("cannot start PostgreSQL: {words}", words=said), serverlog.cure(said))
 
 
 def stop(seat: Seat, seconds: float = 60) -> bool:

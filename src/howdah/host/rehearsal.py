@@ -85,5 +85,5 @@ def _judge(said: str) -> None:
         said = said.partition(f"FATAL:  {_REACHED}")[0] + "FATAL:  could not load pg_ident.conf"
     words = serverlog.reason(said)
     if serverlog.of_configuration(words) or ("FATAL" in said and not serverlog.of_machine(words)):
-        raise Refused("refused_by_postgres", say("PostgreSQL refuses this: {words}", words=words))
+        raise Refused("refused_by_postgres", say("PostgreSQL refuses this: {words}", words=words), serverlog.cure(words))
     raise Failed("cannot_check", say("cannot let PostgreSQL check its configuration: {words}", words=words))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from howdah.core.layout import Layout
 from howdah.host import files, process
+from howdah.phrase import Phrase
 
 # What the server says (with lc_messages C) when it is the configuration that stops it; sockets, locks and disks are not.
 _CONFIGURATION = re.compile(
@@ -46,7 +47,7 @@ def words(layout: Layout) -> str:
 
 
 def reason(log: str) -> str:
-    """Return the reason for the last fatal error in a server's log, without prefixes; its last line when there is none.
+    """Return the reason for the last fatal error in a server's log, without prefixes; its last telling line when there is none.
 
     >>> reason('LOG:  invalid value for parameter "work_mem": "lots"\\nFATAL:  configuration file "/c" contains errors')
     'invalid value for parameter "work_mem": "lots"'
@@ -54,7 +55,7 @@ def reason(log: str) -> str:
     entries = [(found[1], found[2].strip()) for line in log.splitlines() if (found := _ENTRY.match(line))]
     fatal = max((i for i, (level, _) in enumerate(entries) if level in ("FATAL", "PANIC")), default=None)
     if fatal is None:
-        return (log.strip().splitlines() or ["it left no words"])[-1]
+        return _last(log)
     said = [entries[fatal][1], *_details(entries, fatal)]
     if _SUMMARY.search(entries[fatal][1]):
         before = [
@@ -67,6 +68,16 @@ def reason(log: str) -> str:
     return "; ".join(said)
 
 
+def _last(log: str) -> str:
+    """Return the last line that tells something.
+
+    >>> _last('LOG:  could not write file "postmaster.opts": No space left on device\\nLOG:  database system is shut down')
+    'could not write file "postmaster.opts": No space left on device'
+    """
+    lines = [found[2] if (found := _ENTRY.match(line)) else line for line in log.strip().splitlines()]
+    return ([line for line in lines if not line.startswith(_ROUTINE)] or ["it left no words"])[-1]
+
+
 def _details(entries: Sequence[tuple[str, str]], at: int) -> list[str]:
     found = []
     for level, text in entries[at + 1 :]:
@@ -74,6 +85,13 @@ def _details(entries: Sequence[tuple[str, str]], at: int) -> list[str]:
             break
         found.append(text)
     return found
+
+
+def cure(said: str) -> Phrase | None:
+    """Return what to do about a reason, as the table of messages has it; None for one that it does not know."""
+    from howdah.catalog.messages import cure as known  # only a failure pays for the table
+
+    return known(said, "PostgreSQL")
 
 
 def of_machine(said: str) -> bool:

@@ -1,42 +1,15 @@
-"""What PostgreSQL, PgBouncer and libpq say to clients of an instance: the words, what they mean here, and what to do. Data for people.
-
-Every entry is produced on real servers by the tests. `…` stands for what changes; `versions` are those of its program in which exactly
-these words were seen, where others say it otherwise.
-"""
+"""What clients of an instance are told by PostgreSQL, PgBouncer and libpq."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from howdah.phrase import Phrase, say
+from howdah.catalog.messages.message import Message
+from howdah.phrase import say
 
-Origin = Literal["PostgreSQL", "PgBouncer", "libpq"]
 _OLD, _NEW = ("1.18",), ("1.24", "1.26")
 
-
-@dataclass(frozen=True)
-class Message:
-    """One message: who says it, in which words, why, and what to do about it."""
-
-    id: str
-    origin: Origin
-    words: str
-    cause: Phrase
-    cure: Phrase
-    versions: tuple[str, ...] = ()
-
-    def is_in(self, text: str) -> bool:
-        """Tell whether these words were said.
-
-        >>> MESSAGES[0].is_in('FATAL:  pg_hba.conf rejects connection for host "::1", user "app", database "x", no encryption')
-        True
-        """
-        return re.search(".*".join(map(re.escape, self.words.split("…"))), text, re.DOTALL) is not None
-
-
-MESSAGES: Final = (
+CLIENTS: Final = (
     Message(
         "plaintext",
         "PostgreSQL",
@@ -135,6 +108,27 @@ MESSAGES: Final = (
         "parameter … cannot be changed without restarting the server",
         say("the parameter counts from the server's start on, and no session can set it"),
         say("run `howdah params set NAME K=V`, which restarts in an orderly way"),
+    ),
+    Message(
+        "shutting-down",
+        "PostgreSQL",
+        "the database system is …",
+        say("PostgreSQL is starting, shutting down, or recovering from a sudden end; for as long as that takes it lets nobody in"),
+        say("try again a second later; if it lasts, `howdah show NAME` and `howdah logs NAME` tell why"),
+    ),
+    Message(
+        "crash-of-another",
+        "PostgreSQL",
+        "terminating connection because of crash of another server process",
+        say("the process of another session ended all at once, and PostgreSQL ended all of them"),
+        say("repeat the transaction; `howdah logs NAME --source postgres` tells which process it was"),
+    ),
+    Message(
+        "postmaster-gone",
+        "PostgreSQL",
+        "terminating connection due to unexpected postmaster exit",
+        say("the whole server was ended all at once"),
+        say("run `howdah repair NAME`; nothing that was committed is lost"),
     ),
     Message(
         "plaintext-pooled",
@@ -246,6 +240,42 @@ MESSAGES: Final = (
         say("this PgBouncer does not carry prepared statements in transaction mode"),
         say("use the string of `howdah connect`, which switches them off, or pool_mode=session, or PgBouncer 1.21"),
         _OLD,
+    ),
+    Message(
+        "login-too-slow",
+        "PgBouncer",
+        "client_login_timeout",
+        say("the client did not finish its login within client_login_timeout, or waited so long for its user to be looked up"),
+        say("see `howdah show NAME`; for slow clients: `howdah extensions set NAME pooler client_login_timeout=N`"),
+    ),
+    Message(
+        "login-keeps-failing",
+        "PgBouncer",
+        "server login has been failing, …",
+        say("PostgreSQL does not run, or refuses the pooler's logins"),
+        say("run `howdah repair NAME`; `howdah logs NAME --source pooler` has PostgreSQL's own words"),
+    ),
+    Message(
+        "statement-mode",
+        "PgBouncer",
+        "transaction blocks not allowed in statement pooling mode",
+        say("the pooler hands its server connections on after each statement, and the client began a transaction"),
+        say("let transactions be whole: `howdah extensions set NAME pooler pool_mode=transaction`"),
+    ),
+    Message(
+        "console-closed",
+        "PgBouncer",
+        "not allowed",
+        say("the pooler's console is closed to users"),
+        say("connect to a database of the instance: `howdah databases list NAME`"),
+        _NEW,
+    ),
+    Message(
+        "lookup-broken",
+        "PgBouncer",
+        "bouncer config error",
+        say("the pooler could not look the user up: its role or its function was altered"),
+        say("run `howdah repair NAME`"),
     ),
     Message(
         "unknown-authority",

@@ -1,0 +1,52 @@
+"""What the servers of the tests complained of in their logs, and what of it the table of messages does not know.
+
+Every home is listened to before it is taken away. What is heard and not known fails the session: it wants an entry in
+`howdah.catalog.messages`, or a reason here for which an operator cannot meet it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from howdah.catalog.messages import MESSAGES
+
+UNKNOWN: set[str] = set()  # of this session
+
+_POSTGRES = re.compile(r"^\d{4}-\d\d-\d\d [^\"']*?(?:FATAL|PANIC):  (.*)")
+_PGBOUNCER = re.compile(r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] (?:ERROR|FATAL|WARNING) (.*)")
+# What no operator of an instance meets, and why
+LEFT_OUT = {
+    r"put_in_order: found existing elem": "PgBouncer 1.18 dies so of rules that tests of verify load, and Howdah never writes",
+    r"failed to parse address|unsupported (?:parameters|method)|Ident map .* is not found": "the line before that of the rule's number",
+    r"fill_defaults fail|event_del|cleanup_sockets": "a line beside the one that tells why",
+    r"losing forced user not supported|dropping database '": "tests load lists of databases that Howdah does not write",
+    r"failed to send welcome message|connection to client lost|tls_sbufio_(?:recv|send)": "the client had gone away; told beside it",
+    r"unsupported startup parameter: ": "the parameter's value, beside the answer to the client",
+    r"closing because: ": "not a complaint",
+    r"role \".*\" does not exist$": "the user of an ended test asks once more over the socket",
+}
+
+
+def complaints(lines: Iterable[str]) -> Iterator[str]:
+    """Return what an operator would take for an error: FATAL and above of PostgreSQL, WARNING and above of PgBouncer."""
+    for line in lines:
+        if found := _POSTGRES.match(line) or _PGBOUNCER.match(line):
+            yield found[1]
+
+
+def unknown(lines: Iterable[str]) -> set[str]:
+    """Return the complaints without an entry, numbers and names taken out."""
+    found = set()
+    for text in complaints(lines):
+        if not any(re.search(pattern, text) for pattern in LEFT_OUT) and not any(message.is_in(text) for message in MESSAGES):
+            found.add(re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"…"', text.partition("pooler error: ")[2] or text)))
+    return found
+
+
+def listen(home: Path) -> None:
+    """Listen to all logs of a home's instances."""
+    for pattern in ("instances/*/pg/log/*.log", "instances/*/pool/g*/log"):
+        for path in home.glob(pattern):
+            UNKNOWN.update(unknown(path.read_text(errors="replace").splitlines()))
