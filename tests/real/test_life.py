@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from tests.real.servers import free_port
 from howdah import compose
 from howdah.core.wishes import Creation
 from howdah.errors import Conflict, Invalid, NotFound, Refusal, Unsupported
+from howdah.host import process
 from howdah.secret import Secret
 
 
@@ -401,6 +403,23 @@ def test_two_homes_do_not_know_each_other(here: Place) -> None:
         prove(other)
         prove(here)
         other.delete()
+        prove(here)
+
+
+def test_a_port_that_another_program_had_for_a_while_is_taken_back() -> None:
+    """PostgreSQL starts on the one address that is left, and only warns (postmaster.c): no reload brings the other one back."""
+    with place() as here:
+        here.create("shop")
+        port = here.want().port
+        process.stop(known(here.postmaster()), signal.SIGINT, 20)
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside connections that are just ending
+            other.bind(("127.0.0.1", port))
+            other.listen()
+            with pytest.raises(Refusal) as caught:
+                here.repair()
+            assert caught.value.code == "port_lost"
+        here.repair()
         prove(here)
 
 

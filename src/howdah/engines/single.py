@@ -124,12 +124,18 @@ def restarted(want: Instance, seen: Observed) -> Sequence[Step]:
     """No setting waits for a restart unless it was asked to wait, and no postmaster runs that was to be replaced."""
     if want.restart_of and seen.server.identity == want.restart_of:
         return (RestartServer(want, say("a restart was asked for")),)
-    deaf = sorted(address for address in want.direct.listen if (address, want.port) not in seen.server.listens)
-    if deaf and not {"listen_addresses", "port"} & {*want.deferred}:
+    if deaf := _deaf(want, seen):
         return (RestartServer(want, say("PostgreSQL does not listen on {addresses}", addresses=", ".join(deaf))),)
     waiting = _awaiting(want, seen)
     names = ", ".join(waiting)
     return (RestartServer(want, say("a restart applies {names}", names=names)),) if waiting else ()
+
+
+def _deaf(want: Instance, seen: Observed) -> list[str]:
+    """Return the addresses on which PostgreSQL does not listen and was not asked to wait with it."""
+    if {"listen_addresses", "port"} & {*want.deferred}:
+        return []
+    return sorted(address for address in want.direct.listen if (address, want.port) not in seen.server.listens)
 
 
 def _awaiting(want: Instance, seen: Observed) -> list[str]:
@@ -180,8 +186,8 @@ def _not_loaded(want: Instance, seen: Observed, digest: str) -> Phrase | None:
     stale = sorted(name for name in unloaded(want, seen) if not _waits_for_start(want, seen, name))
     if stale:
         return say("PostgreSQL reports another value of {names}", names=", ".join(stale))
-    # what no reload can bring (a new address) is looked at on the wire after the restart that comes next
-    return None if _awaiting(want, seen) else pooling.wire_differs(want, seen, "direct")
+    # what no reload can bring (an address that is new, or was another's at the start) is looked at after the restart that comes next
+    return None if _awaiting(want, seen) or _deaf(want, seen) else pooling.wire_differs(want, seen, "direct")
 
 
 def plaintext_ended(want: Instance, seen: Observed) -> Sequence[Step]:
