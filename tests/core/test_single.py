@@ -90,7 +90,7 @@ def satisfied(want: Instance = WANT, facts: Facts = FACTS) -> World:
         if not steps:
             break
     seen = host.observe(first)
-    return World(want, facts, seen.disk, seen.server, seen.inside, seen.pooler, {"direct": seen.direct, "pooled": seen.pooled})
+    return World(want, facts, seen.disk, seen.server, seen.inside, seen.pooler, seen.wire)
 
 
 def version(*number: int) -> Facts:

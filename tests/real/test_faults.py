@@ -390,7 +390,7 @@ def test_a_lost_program_is_named_and_what_runs_serves_on(here: Place, monkeypatc
         assert (said.code, "/nonexistent/pgbouncer" in said.line) == (UNAVAILABLE, True), said
         serves(here)
     mends(here)
-    monkeypatch.setattr("howdah.host.postgres.majors", dict)
+    monkeypatch.setattr("howdah.host.postgres._whole", lambda _: False)
     with pytest.raises(Unavailable, match="cannot find PostgreSQL") as caught:
         here.service.set_parameters("shop", {"work_mem": "12MB"}, [], asks())
     assert caught.value.code == "no_postgresql"

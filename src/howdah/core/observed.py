@@ -245,3 +245,9 @@ class Observed:
     def pooled(self) -> Wire | None:
         """What the pooler's port tells a stranger; None without a pooler."""
         return self._looks.wire("pooled")
+
+    @property
+    def wire(self) -> Mapping[Hop, Wire]:
+        """What each hop tells a stranger."""
+        hops: Mapping[Hop, Wire | None] = {"direct": self.direct, "pooled": self.pooled}
+        return {hop: told for hop, told in hops.items() if told is not None}
