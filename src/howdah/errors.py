@@ -80,13 +80,18 @@ _CURES = {
 }
 
 
+def cure(error: OSError) -> Phrase | None:
+    """Return what to do about an error of the machine's; None where that is not known."""
+    return _CURES.get(error.errno or 0)
+
+
 def machine_failed(error: OSError, doing: Phrase) -> Lacking | None:
     """Return the failure for what a machine lacks (room, rights, descriptors, memory, or the place, where something else lies) while
     `doing` something; None for any other error.
     """
-    cure = _CURES.get(error.errno or 0)
-    if cure is None:
+    todo = cure(error)
+    if todo is None:
         return None
     place = error.filename2 or error.filename  # of a rename, where it was to be
     reason = f"{place}: {error.strerror}" if place else error.strerror or type(error).__name__
-    return Lacking("machine_failed", say("cannot {doing}: {reason}", doing=doing, reason=reason), cure)
+    return Lacking("machine_failed", say("cannot {doing}: {reason}", doing=doing, reason=reason), todo)

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from howdah.errors import Failed, machine_failed
+from howdah.errors import Failed, cure, machine_failed
 from howdah.host.process import Account
 from howdah.phrase import say
 
@@ -29,7 +29,7 @@ def directory(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, _DIRECTORY)
     except OSError as error:
-        raise Failed("no_directory", say("cannot enter {path}: {reason}", path=path, reason=error.strerror)) from error
+        raise Failed("no_directory", say("cannot enter {path}: {reason}", path=path, reason=error.strerror), cure(error)) from error
     try:
         yield descriptor
     finally:
