@@ -37,11 +37,16 @@ def complaints(lines: Iterable[str]) -> Iterator[str]:
 
 
 def unknown(lines: Iterable[str]) -> set[str]:
-    """Return the complaints without an entry, numbers and names taken out."""
+    """Return the complaints without an entry, numbers and names taken out.
+
+    >>> sorted(unknown(["2026-01-31 09:00:00.000 UTC [7] FATAL:  no such words", "2026-01-31 09:00:00.000 UTC [7] WARNING new 1"]))
+    ['new N', 'no such words']
+    """
     found = set()
     for text in complaints(lines):
         if not any(re.search(pattern, text) for pattern in LEFT_OUT) and not any(message.is_in(text) for message in MESSAGES):
-            found.add(re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"…"', text.partition("pooler error: ")[2] or text)))
+            told = re.sub(r"^[CS]-0x\S+ \S+ (?:pooler error: )?", "", text)  # who, in PgBouncer's log
+            found.add(re.sub(r"\d+", "N", re.sub(r'"[^"]*"', '"…"', told)))
     return found
 
 

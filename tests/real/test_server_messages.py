@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import ssl
@@ -224,8 +225,9 @@ def beside_a_crash(here: Place) -> str:
 def without_postmaster(here: Place) -> str:
     with here.login("direct") as session:
         kill(known(here.postmaster()))
+        select.select([session.fileno()], [], [], 5)  # one that runs a statement ends without a word (WL_EXIT_ON_PM_DEATH)
         with pytest.raises(psycopg.Error) as told:
-            session.execute("SELECT pg_sleep(5)")
+            session.execute("SELECT 1")
     mend(here)
     return str(told.value)
 
@@ -420,6 +422,7 @@ LOGGED: dict[str, Callable[[Place], object]] = {
     "log-tls": lambda here: refusal(here, "direct", sslrootcert=foreign(here)),
     "log-no-startup": lambda here: browse(here, "direct"),
     "log-injection": lambda here: injected(here, "direct"),
+    "log-injection-old": lambda here: injected(here, "direct"),
     "log-pid-file": pid_file_gone,
     "log-no-room": full,
     "log-own-probe": nothing,
@@ -434,6 +437,7 @@ LOGGED: dict[str, Callable[[Place], object]] = {
     "log-injection-pooled": lambda here: injected(here, "pooled"),
     "log-no-socket": login_keeps_failing,
     "log-server-login": lambda here: may_not_connect(here, "pooled"),
+    "log-lookup": lookup_broken,
     "log-paused-already": lambda here: console(here, "PAUSE", "PAUSE", "RESUME"),
     "log-not-paused": lambda here: console(here, "RESUME"),
     "log-closed-by-client": lambda here: here.login().close(),

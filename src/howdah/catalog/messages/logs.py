@@ -15,6 +15,10 @@ _NO_TLS: Final = say(
     "a client and the server could not agree on TLS: it does not trust the authority, wants an older version or other ciphers, or went away"
 )
 _OWN_STRING: Final = say("give the client the string of `howdah connect`; scanners and `howdah verify` cause it on purpose")
+_INJECTED: Final = say(
+    "bytes in the clear came together with the request for TLS: somebody between tried to inject them, or `howdah verify` did"
+)
+_BETWEEN: Final = say("nothing, if `howdah verify` ran then; else look for who sits between the client and the server")
 _CONSOLE: Final = say("somebody worked at the pooler's console, and what was asked for did not fit its state")
 _LEFT: Final = say("run `howdah repair NAME`, which leaves nothing paused")
 _UNREACHED: Final = say("PostgreSQL does not run, or its socket is gone")
@@ -39,7 +43,7 @@ LOGS: Final = (
     Message(
         "log-backend-killed",
         "PostgreSQL",
-        "server process (PID …) was terminated by signal …",
+        "(PID …) was terminated by signal …",
         say("a session's process was ended from outside (9: by a person, or by the kernel for want of memory) or crashed (11)"),
         say("look for the kernel's lines about memory: `journalctl -k`; lower work_mem or max_connections: `howdah params set NAME K=V`"),
     ),
@@ -75,9 +79,18 @@ LOGS: Final = (
     Message(
         "log-injection",
         "PostgreSQL",
+        "buffered unencrypted data remains after negotiating SSL connection",
+        _INJECTED,
+        _BETWEEN,
+        ("17", "18"),
+    ),
+    Message(
+        "log-injection-old",
+        "PostgreSQL",
         "received unencrypted data after SSL request",
-        say("bytes in the clear came together with the request for TLS: somebody between tried to inject them, or `howdah verify` did"),
-        say("nothing, if `howdah verify` ran then; else look for who sits between the client and the server"),
+        _INJECTED,
+        _BETWEEN,
+        ("13", "14", "15", "16"),
     ),
     Message(
         "log-pid-file",
@@ -157,8 +170,8 @@ LOGS: Final = (
         "log-injection-pooled",
         "PgBouncer",
         "received unencrypted data after SSL request",
-        say("bytes in the clear came together with the request for TLS: somebody between tried to inject them, or `howdah verify` did"),
-        say("nothing, if `howdah verify` ran then; else look for who sits between the client and the server"),
+        _INJECTED,
+        _BETWEEN,
     ),
     Message("log-no-socket", "PgBouncer", "sbuf_connect failed…: …", _UNREACHED, _REPAIR),
     Message(
@@ -167,6 +180,14 @@ LOGS: Final = (
         "server login failed: FATAL …",
         say("PostgreSQL refused a login that the pooler made for a client, and its words follow"),
         say("look its words up under what a client is told"),
+    ),
+    Message(
+        "log-lookup",
+        "PgBouncer",
+        "error in auth_query: …",
+        say("the pooler could not look the user up: its role or its function was altered"),
+        _REPAIR,
+        ("1.24", "1.26"),
     ),
     Message("log-paused-already", "PgBouncer", "already …paused", _CONSOLE, _LEFT),
     Message("log-not-paused", "PgBouncer", "pooler is not paused", _CONSOLE, _LEFT),
