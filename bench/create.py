@@ -19,7 +19,7 @@ from typing import Any
 from bench.stopwatch import Figures, end, free_port, howdah, new_home, story, surroundings, timed
 
 from howdah.core.layout import Layout
-from howdah.host import files, postgres, process
+from howdah.host import accounts, files, postgres, process
 from howdah.host.postgres import Seat
 
 INITDB = ("-N", "-k", "-U", "postgres", "--auth-local=peer", "--auth-host=reject", "-E", "UTF8", "--locale=C.UTF-8")
@@ -31,7 +31,7 @@ POOLED = "claim of the spare → create done, and a client's pooled TLS query"
 
 def bare(where: Path, figures: Figures) -> None:
     """Initialise and start a PostgreSQL by itself."""
-    account = process.account("postgres") if os.geteuid() == 0 else None
+    account = accounts.account("postgres") if os.geteuid() == 0 else None
     bindir = list(postgres.majors().values())[-1]
     seat = Seat(Layout(where, "bare"), bindir, free_port(), account)
     files.make_parents(seat.layout.root)

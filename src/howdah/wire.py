@@ -18,6 +18,7 @@ from typing import Literal
 
 from howdah.certificate import Certificate, read_der
 from howdah.hello import TlsVersion, agrees, client_hello
+from howdah.protocol import complaint, left, startup
 
 SECONDS = 3.0
 PROBE_USER = "howdah_probe"
@@ -126,20 +127,20 @@ def knock(host: str, port: int, seconds: float = SECONDS, *, user: str = PROBE_U
     if plain.kind not in ("authentication", "error", "closed"):
         return Knock(error=plain.message or plain.kind, plaintext=plain)
     error = plain.message if plain.too_early else ""
-    greeting, login = _greet(host, port, startup_message(user, database), seconds)
+    greeting, login = _greet(host, port, _login(user, database), seconds)
     if login.kind == "unreachable":
         login = startup_plain(host, port, user, database, seconds=_LOGIN_SECONDS) if not plain.demands_tls else plain
     return Knock(True, plain.demands_tls, error, plain, greeting, login)
 
 
-def _greet(host: str, port: int, startup: bytes, seconds: float) -> tuple[Handshake, Answer]:
+def _greet(host: str, port: int, login: bytes, seconds: float) -> tuple[Handshake, Answer]:
     """Shake hands, and begin a login on the same connection; whoever has to look the user up first may take long, and is not waited for."""
     deadline = time.monotonic() + seconds
     greeting = Handshake()
     try:
         with _secured(host, port, Trust(), deadline) as wire:
             greeting = _facts(wire)
-            return greeting, _ask(wire, startup, min(deadline, time.monotonic() + _LOGIN_SECONDS))
+            return greeting, _ask(wire, login, min(deadline, time.monotonic() + _LOGIN_SECONDS))
     except (OSError, EOFError) as error:
         return greeting if greeting.serial else Handshake(error=_reason(error)), Answer("unreachable", message=_reason(error))
     except ValueError as error:
@@ -151,7 +152,7 @@ def startup_plain(host: str, port: int, user: str = PROBE_USER, database: str = 
     deadline = time.monotonic() + seconds
     try:
         with _connect(host, port, deadline) as wire:
-            return _ask(wire, startup_message(user, database), deadline)
+            return _ask(wire, _login(user, database), deadline)
     except (OSError, EOFError) as error:
         return Answer("unreachable", message=_reason(error))
 
@@ -169,7 +170,7 @@ def auth_methods(
     deadline = time.monotonic() + seconds
     try:
         with _secured(host, port, trust, deadline) as wire:
-            return _ask(wire, startup_message(user, database), deadline)
+            return _ask(wire, _login(user, database), deadline)
     except (OSError, EOFError) as error:
         return Answer("unreachable", message=_reason(error))
 
@@ -195,11 +196,11 @@ def inject(host: str, port: int, *, seconds: float = SECONDS) -> Answer:
     deadline = time.monotonic() + seconds
     try:
         with _connect(host, port, deadline) as plain:
-            plain.sendall(_SSL_REQUEST + startup_message(PROBE_USER, PROBE_DATABASE))
+            plain.sendall(_SSL_REQUEST + _login(PROBE_USER, PROBE_DATABASE))
             first = _receive(plain, 1, deadline)
             if first != b"S":
                 return _message(plain, first, deadline) if first == b"E" else Answer("unreachable", message="TLS is not spoken")
-            plain.settimeout(_left(deadline))
+            plain.settimeout(left(deadline))
             with _anybody().wrap_socket(plain) as wire:
                 return _ask(wire, b"", deadline)
     except TimeoutError as error:
@@ -217,7 +218,7 @@ def ask_for_gss(host: str, port: int, user: str = PROBE_USER, database: str = PR
             first = _receive(wire, 1, deadline)
             if first == b"G":
                 return None
-            return _ask(wire, startup_message(user, database), deadline) if first == b"N" else _message(wire, first, deadline)
+            return _ask(wire, _login(user, database), deadline) if first == b"N" else _message(wire, first, deadline)
     except EOFError as error:
         return Answer("closed", message=_reason(error))
     except OSError as error:
@@ -241,10 +242,8 @@ def tls_version_accepted(host: str, port: int, version: TlsVersion, *, seconds: 
         return None
 
 
-def startup_message(user: str, database: str) -> bytes:
-    """Return a startup message of protocol 3.0."""
-    body = struct.pack("!I", 196608) + b"".join(word.encode() + b"\0" for word in ("user", user, "database", database)) + b"\0"
-    return struct.pack("!I", len(body) + 4) + body
+def _login(user: str, database: str) -> bytes:
+    return startup([("user", user), ("database", database)])
 
 
 def _connect(host: str, port: int, deadline: float) -> socket.socket:
@@ -252,14 +251,14 @@ def _connect(host: str, port: int, deadline: float) -> socket.socket:
         wire = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         _reach(wire, host, port, deadline)
     else:
-        wire = socket.create_connection((host, port), timeout=_left(deadline))
+        wire = socket.create_connection((host, port), timeout=left(deadline))
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return wire
 
 
 def _reach(wire: socket.socket, address: str, port: int, deadline: float) -> None:
     try:
-        wire.settimeout(_left(deadline))
+        wire.settimeout(left(deadline))
         wire.connect((address, port))
     except OSError:
         wire.close()
@@ -286,7 +285,7 @@ def _secured(host: str, port: int, trust: Trust, deadline: float) -> Iterator[ss
             plain.sendall(_SSL_REQUEST)
             if _receive(plain, 1, deadline) != b"S":
                 raise ConnectionError("TLS is not spoken")
-        plain.settimeout(_left(deadline))
+        plain.settimeout(left(deadline))
         with context.wrap_socket(plain, server_hostname=trust.name) as wire:
             yield wire
             _part(wire, deadline)
@@ -295,7 +294,7 @@ def _secured(host: str, port: int, trust: Trust, deadline: float) -> Iterator[ss
 def _part(wire: ssl.SSLSocket, deadline: float) -> None:
     """Say goodbye: a socket closed with session tickets unread is reset, and PostgreSQL writes a line about each into its log."""
     with contextlib.suppress(OSError):
-        wire.settimeout(min(_left(deadline), _GOODBYE_SECONDS))
+        wire.settimeout(min(left(deadline), _GOODBYE_SECONDS))
         wire.unwrap()
 
 
@@ -360,8 +359,8 @@ def _message(wire: socket.socket, kind: bytes, deadline: float) -> Answer:
         (number,) = struct.unpack("!I", body[:4])
         names = tuple(name.decode(errors="replace") for name in body[4:].split(b"\0") if name) if number == _SASL else ()
         return Answer("authentication", str(number), mechanisms=names)
-    fields = {field[:1]: field[1:].decode(errors="replace") for field in body.split(b"\0") if field}
-    return Answer("error", fields.get(b"C", ""), fields.get(b"M", ""))
+    fields = complaint(body)
+    return Answer("error", fields.get("C", ""), fields.get("M", ""))
 
 
 def _line(wire: socket.socket, begun: bytes, deadline: float) -> str:
@@ -377,19 +376,12 @@ def _receive(wire: socket.socket, count: int, deadline: float) -> bytes:
     """Return exactly `count` bytes; EOFError when the other side ends before."""
     got = b""
     while len(got) < count:
-        wire.settimeout(_left(deadline))
+        wire.settimeout(left(deadline))
         piece = wire.recv(count - len(got))
         if not piece:
             raise EOFError("the connection was closed")
         got += piece
     return got
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
 
 
 def _reason(error: OSError | EOFError) -> str:

@@ -18,7 +18,7 @@ from howdah import compose
 from howdah.core.instance import Hop, Instance
 from howdah.core.wishes import Creation
 from howdah.errors import Failed
-from howdah.host import admin, files, pki, process, sql
+from howdah.host import accounts, admin, files, pki, process, sql
 from howdah.host.local import LocalHost
 from howdah.host.seat import LocalSeat
 from howdah.phrase import say
@@ -127,7 +127,7 @@ def pooler_file(bed: Bed, ini: Callable[[str], str] = str, hba: Callable[[str], 
     rules = next(iter((bed.generation.parent).glob("hba.*")))
     changes = {bed.generation / "pgbouncer.ini": ini, rules: hba}
     before = {path: path.read_text() for path in changes}
-    account = process.account(bed.host.facts().pooler_user)
+    account = accounts.account(bed.host.facts().pooler_user)
     try:
         for path, change in changes.items():
             files.put(path, change(before[path]), 0o600, account)

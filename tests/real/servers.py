@@ -11,16 +11,16 @@ from pathlib import Path
 
 from howdah.core.instance import Instance
 from howdah.core.layout import Layout
-from howdah.host import files, installed, postgres, process
+from howdah.host import accounts, files, installed, postgres, process
 from howdah.host.installed import Binary
 from howdah.host.postgres import Seat
 
 HBA = "local all postgres peer map=howdah\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
 
 
-def server_account() -> process.Account | None:
+def server_account() -> accounts.Account | None:
     """Return the account that servers run under here: root may not run PostgreSQL."""
-    return process.account("postgres") if os.geteuid() == 0 else None
+    return accounts.account("postgres") if os.geteuid() == 0 else None
 
 
 def free_port() -> int:
@@ -70,7 +70,7 @@ lc_messages = 'C'
 {extra}
 howdah.digest = '{digest}'
 """
-    own, server = process.current_account().name, seat.account.name if seat.account else process.current_account().name
+    own, server = accounts.current_account().name, seat.account.name if seat.account else accounts.current_account().name
     ident = "".join(f'howdah "{name}" postgres\n' for name in {own, server})
     return {"postgresql.conf": conf, "pg_hba.conf": hba, "pg_ident.conf": ident}
 

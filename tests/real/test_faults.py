@@ -25,7 +25,7 @@ from tests.real.servers import free_port, new_home
 from howdah import compose
 from howdah.core.instance import HOPS, Hop
 from howdah.errors import Unavailable
-from howdah.host import process
+from howdah.host import accounts
 from howdah.host.process import wait_until
 
 ROOT = os.geteuid() == 0
@@ -431,7 +431,7 @@ def test_a_wrong_owner_is_put_right(here: Place, part: str) -> None:
 
 @pytest.mark.skipif(not ROOT, reason="only root may become somebody else")
 def test_another_user_is_told_whose_it_is(here: Place) -> None:
-    account = process.account("nobody")
+    account = accounts.account("nobody")
     assert account is not None
     code = f"import sys, os; os.setgroups([]); os.setgid({account.gid}); os.setuid({account.uid}); "
     code += "from howdah.cli.door import main; sys.exit(main(sys.argv[1:]))"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from howdah.host import files, installed, keeper, pgbouncer, process
+from howdah.host import accounts, files, installed, keeper, pgbouncer, process
 from howdah.host.console import console
 from howdah.host.keeper import Plan
 from howdah.host.process import Process
@@ -51,7 +51,7 @@ class Bed:
     root: Path
     port: int
     addresses: tuple[tuple[str, int], ...]
-    account: process.Account
+    account: accounts.Account
     keepers: list[Process] = field(default_factory=list)
 
     def keep(self, name: str, ini: str = INI) -> Path:
@@ -86,7 +86,7 @@ class Bed:
 
 @pytest.fixture
 def bed() -> Iterator[Bed]:
-    account = process.account("nobody") if os.geteuid() == 0 else process.current_account()
+    account = accounts.account("nobody") if os.geteuid() == 0 else accounts.current_account()
     assert account is not None
     root = Path(tempfile.mkdtemp())  # not tmp_path: nobody may not enter there, and a socket's path must be short
     root.chmod(0o711)

@@ -19,10 +19,10 @@ import psycopg
 import pytest
 
 from howdah.errors import Conflict, Failed, Unavailable, Unsupported
-from howdah.host import admin, files, installed, pgbouncer, process, trial
+from howdah.host import accounts, admin, files, installed, pgbouncer, process, trial
+from howdah.host.accounts import Account
 from howdah.host.installed import Binary
 from howdah.host.keeper import Plan
-from howdah.host.process import Account
 from howdah.phrase import Phrase, say
 
 BINDIR = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda path: int(path.parent.name))
@@ -108,7 +108,7 @@ def free_port() -> int:
 
 def seat(name: str) -> Account:
     """Return the user whom a server runs as: root starts each under another one, anybody else under himself."""
-    found = process.account(name) if os.geteuid() == 0 else process.current_account()
+    found = accounts.account(name) if os.geteuid() == 0 else accounts.current_account()
     assert found is not None
     return found
 

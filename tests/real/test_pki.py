@@ -16,8 +16,8 @@ import pytest
 from howdah.certificate import read_pem
 from howdah.core.observed import Pair
 from howdah.errors import Failed, NotFound
+from howdah.host.accounts import Account, account
 from howdah.host.pki import authority, ca_show, issue, pairs
-from howdah.host.process import Account, account
 
 NAMES = ["localhost", "db.example.org", "127.0.0.1", "0:0::1"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from howdah.errors import Failed, Unavailable, Unsupported
-from howdah.host import process
+from howdah.host import accounts, process
 from howdah.host.process import Process
 
 STUBBORN = "trap '' TERM; echo up; while :; do sleep 1 & wait $!; done"
@@ -69,7 +69,7 @@ def test_logs_are_appended_to_and_never_followed_through_a_link(tmp_path: Path) 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of others")
 def test_root_starts_it_as_another_account_for_good(tmp_path: Path) -> None:
-    nobody = process.account("nobody")
+    nobody = accounts.account("nobody")
     assert nobody is not None
     log = tmp_path / "log"
     text = ended_text("cat /proc/self/status", log, account=nobody)
@@ -82,7 +82,7 @@ def test_root_starts_it_as_another_account_for_good(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may")
 def test_an_ordinary_user_cannot_start_it_as_another() -> None:
-    root = process.account("root")
+    root = accounts.account("root")
     with pytest.raises(Unsupported, match="only root"):
         process.spawn(["/bin/true"], account=root)
 
@@ -157,9 +157,9 @@ def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
 
 
 def test_an_account_that_is_there_is_not_made() -> None:
-    mine = process.current_account()
-    assert process.account(mine.name) is None or process.ensure_account(mine.name) == process.account(mine.name)
-    assert process.account("no-such-user-here") is None
+    mine = accounts.current_account()
+    assert accounts.account(mine.name) is None or accounts.ensure_account(mine.name) == accounts.account(mine.name)
+    assert accounts.account("no-such-user-here") is None
     if os.geteuid() != 0:
         with pytest.raises(Unsupported, match="only root"):
-            process.ensure_account("no-such-user-here")
+            accounts.ensure_account("no-such-user-here")

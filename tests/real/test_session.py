@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.real.servers import new_home, new_seat, running, write
 
-from howdah.host import postgres, protocol, roles, scram, session, sessions, sql
+from howdah.host import addresses, postgres, roles, scram, session, sessions, sql
 from howdah.host.postgres import Seat
 from howdah.host.session import SqlError
 from howdah.phrase import say
@@ -104,7 +104,7 @@ def test_several_statements_answer_one_by_one(seat: Seat) -> None:
 def test_nobody_there_and_a_session_cut_off_are_told(seat: Seat) -> None:
     with (
         pytest.raises(SqlError, match="No such file") as nobody,
-        session.opened(protocol.socket_path(seat.layout.socket_dir, 1), {"user": "postgres"}, seconds=1, answer_seconds=1),
+        session.opened(addresses.socket_path(seat.layout.socket_dir, 1), {"user": "postgres"}, seconds=1, answer_seconds=1),
     ):
         pass
     assert nobody.value.sqlstate == ""

@@ -12,7 +12,7 @@ from tests.real.instances import PASSWORD, NotAgreed, Place, Voice, asks, place,
 
 from howdah import wire
 from howdah.core.instance import HOPS, Hop
-from howdah.host import process
+from howdah.host import accounts
 
 
 def test_off_and_on_by_reload_and_a_pooled_client_stays(here: Place) -> None:
@@ -126,5 +126,5 @@ def test_the_keys_are_for_their_servers_only(here: Place) -> None:
         assert key.owner() == owner
     authority = here.home / "ca" / "ca.key"
     assert authority.stat().st_mode & 0o777 == 0o600
-    assert authority.owner() == process.current_account().name
+    assert authority.owner() == accounts.current_account().name
     assert PASSWORD not in "".join(path.read_text(errors="replace") for path in layout.log.iterdir())

@@ -19,8 +19,8 @@ import pytest
 
 from howdah.core.observed import Pair
 from howdah.hello import TlsVersion
+from howdah.host.accounts import Account, account, current_account
 from howdah.host.pki import issue
-from howdah.host.process import Account, account, current_account
 from howdah.wire import Trust, auth_methods, handshake, inject, knock, startup_plain, tls_version_accepted
 
 BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/bin"))

@@ -11,9 +11,24 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from howdah.errors import Unsupported
 from howdah.host.keeper import listening
+from howdah.phrase import say
 
 WILDCARDS = {4: "0.0.0.0", 6: "::"}
+_SOCKET_PATH_LIMIT = 107
+
+
+def socket_path(directory: Path, port: int) -> Path:
+    """Return the socket of that port in a directory; refuse a path beyond 107 bytes, which would silently be cut off."""
+    path = directory / f".s.PGSQL.{port}"
+    if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
+        raise Unsupported(
+            "socket_path_too_long",
+            say("cannot use the socket {path}: it is longer than {limit} bytes", path=path, limit=_SOCKET_PATH_LIMIT),
+            say("choose a shorter state directory"),
+        )
+    return path
 
 
 def has_loopback_v6() -> bool:

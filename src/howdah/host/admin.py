@@ -17,9 +17,10 @@ from pathlib import Path
 from howdah.errors import Failed, Refusal, Unsupported
 from howdah.host import files, installed, pgbouncer, process
 from howdah.host import guard as guarding
+from howdah.host.accounts import Account
 from howdah.host.console import ANSWER_SECONDS, Console, Row
 from howdah.host.installed import version_in
-from howdah.host.process import Account, Process
+from howdah.host.process import Process
 from howdah.phrase import say
 
 CONSOLE_DATABASE = "pgbouncer"

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from howdah import protocol
 from howdah.errors import Failed, Refusal, Unavailable
-from howdah.host import protocol
-from howdah.host.protocol import Message, Stream
 from howdah.phrase import say
+from howdah.protocol import Message, Stream
 
 ANSWER_SECONDS = 2.0
 # The raw call changes the calling thread alone; glibc's setresuid(), and os.seteuid() with it, changes every thread of the process.

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from howdah.errors import Failed, cure, machine_failed
-from howdah.host.process import Account
+from howdah.host.accounts import Account
 from howdah.phrase import say
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -24,10 +24,10 @@ from howdah.core.instance import Instance
 from howdah.core.layout import Layout
 from howdah.core.programs import Program
 from howdah.errors import Refusal
-from howdah.host import addresses, aging, files, installed, postgres, process, programs, systemd
+from howdah.host import accounts, addresses, aging, files, installed, postgres, programs, systemd
+from howdah.host.accounts import CLEAN_ENVIRONMENT
 from howdah.host.keeper import BPF_RET_K, SO_ATTACH_REUSEPORT_CBPF
 from howdah.host.local import LocalHost
-from howdah.host.process import CLEAN_ENVIRONMENT
 from howdah.host.watch import POOLER_USER, SERVER_USER
 from howdah.phrase import Phrase
 
@@ -52,7 +52,7 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
         socket_bytes=_socket_bytes(home),
         root=root,
         sudo=shutil.which("sudo") is not None,
-        server_user=process.account(SERVER_USER) is not None,
+        server_user=accounts.account(SERVER_USER) is not None,
         python=platform.python_version(),
         keeper_python=python.result(),
         servers=servers,
@@ -111,7 +111,7 @@ def _run(command: list[str | Path], *passed: int) -> str:
 
 
 def _keeper_python() -> Phrase | str:
-    account = process.account(POOLER_USER) if os.geteuid() == 0 else None
+    account = accounts.account(POOLER_USER) if os.geteuid() == 0 else None
     try:
         return str(installed.interpreter(account))
     except Refusal as refusal:

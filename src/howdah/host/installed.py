@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from howdah.errors import Unavailable, Unsupported
-from howdah.host.process import CLEAN_ENVIRONMENT, Account
+from howdah.host.accounts import CLEAN_ENVIRONMENT, Account
 from howdah.phrase import say
 
 PLACES = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")

@@ -13,7 +13,7 @@ from howdah.certificate import read_der
 from howdah.core.instance import Hop, Instance
 from howdah.core.logs import shares
 from howdah.core.observed import Wire
-from howdah.host import files, process
+from howdah.host import accounts, files, process
 
 _DAY = 86_400.0
 
@@ -49,7 +49,7 @@ def detached(home: Path) -> Callable[[Sequence[str]], None]:
         files.make_parents(log)
         files.turn(log / "detached.log", shares(settings.log_bytes()).howdah)
         kept = {name: value for name, value in os.environ.items() if name.startswith("HOWDAH_")}
-        environment = {**process.CLEAN_ENVIRONMENT, **kept, "HOWDAH_HOME": str(home), "HOME": os.environ.get("HOME", "/")}
+        environment = {**accounts.CLEAN_ENVIRONMENT, **kept, "HOWDAH_HOME": str(home), "HOME": os.environ.get("HOME", "/")}
         argv = [sys.executable, "-P", "-m", "howdah", *arguments]
         process.spawn(argv, env=environment, stdout=log / "detached.log", stderr=log / "detached.log")
 

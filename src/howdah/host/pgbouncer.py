@@ -25,11 +25,12 @@ from howdah.core.logs import shares
 from howdah.errors import Conflict, Failed, Refusal, Unavailable, Unsupported
 from howdah.host import files, process
 from howdah.host import keeper as keeping
+from howdah.host.accounts import Account
+from howdah.host.addresses import socket_path
 from howdah.host.console import ANSWER_SECONDS, Console, Row, console
 from howdah.host.installed import Binary, interpreter, version_in
 from howdah.host.keeper import Plan
-from howdah.host.process import Account, Process
-from howdah.host.protocol import socket_path
+from howdah.host.process import Process
 from howdah.phrase import Phrase, say
 
 SIGQUIT_SINCE = (1, 23)

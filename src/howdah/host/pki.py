@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate as Signed
     from cryptography.x509 import KeyUsage
 
-    from howdah.host.process import Account
+    from howdah.host.accounts import Account
 
 CA_DAYS = 3653
 KEPT_PAIRS = 3

@@ -24,9 +24,9 @@ from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
 from howdah.errors import Failed, Lacking, Refusal
 from howdah.host import addresses, admin, files, installed, outside, pgbouncer, process, trial
+from howdah.host.accounts import Account
 from howdah.host.installed import Binary
 from howdah.host.keeper import Plan
-from howdah.host.process import Account
 from howdah.phrase import Phrase, say
 
 # how long a new generation's start waits for the clients of the older one that are about to leave anyway

@@ -23,7 +23,8 @@ from howdah.core.layout import Layout
 from howdah.core.observed import Server, ServerState
 from howdah.errors import Failed, Unavailable
 from howdah.host import files, process, serverlog
-from howdah.host.process import CLEAN_ENVIRONMENT, Account, Process
+from howdah.host.accounts import CLEAN_ENVIRONMENT, Account
+from howdah.host.process import Process
 from howdah.phrase import say
 
 POLL_SECONDS = 0.002

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from howdah import __version__
 from howdah.errors import Conflict, Failed, NotFound, Refusal, Unavailable
-from howdah.host import files, process
+from howdah.host import accounts, files
 from howdah.phrase import say
 
 _MARK = "howdah-receipt/"
@@ -19,7 +19,7 @@ _MARK = "howdah-receipt/"
 
 def who_and_where() -> tuple[str, str]:
     """Return the user and the host that look."""
-    return process.current_account().name, platform.node()
+    return accounts.current_account().name, platform.node()
 
 
 def programs() -> dict[str, str]:

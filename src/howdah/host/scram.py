@@ -12,8 +12,8 @@ import hmac
 import secrets
 from typing import Final
 
-from howdah.host import protocol
-from howdah.host.protocol import Stream
+from howdah import protocol
+from howdah.protocol import Stream
 from howdah.secret import Secret
 
 MECHANISM: Final = "SCRAM-SHA-256"

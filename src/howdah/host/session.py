@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from howdah.host import protocol
-from howdah.host.protocol import Message, Stream
+from howdah import protocol
+from howdah.protocol import Message, Stream
 
 Row = tuple[Any, ...]
 Value = str | int | float | None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from howdah import wire
-from howdah.host import protocol, scram, sql
+from howdah import protocol, wire
+from howdah.host import scram, sql
 from howdah.host.postgres import Seat
-from howdah.host.protocol import Stream
 from howdah.phrase import Phrase, say
+from howdah.protocol import Stream
 from howdah.secret import Secret
 
 _END_PLAINTEXT: Final = """

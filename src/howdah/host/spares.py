@@ -22,9 +22,9 @@ from typing import Final
 
 from howdah.errors import Failed
 from howdah.host import files, lookup, postgres, roles
+from howdah.host.accounts import Account
 from howdah.host.databases import PREPARED
 from howdah.host.postgres import Seat
-from howdah.host.process import Account
 from howdah.phrase import say
 
 _STAMP: Final = "stamp"

@@ -16,7 +16,7 @@ from typing import Final
 from howdah.core.host import Refused
 from howdah.core.instance import CONTROL_ROLE
 from howdah.errors import Failed, Refusal, Unavailable
-from howdah.host import files, protocol
+from howdah.host import addresses, files
 from howdah.host.postgres import Seat
 from howdah.host.session import Session, SqlError, opened
 from howdah.phrase import Phrase, say
@@ -70,7 +70,7 @@ def connect(
     words = {"user": CONTROL_ROLE, "database": database, "application_name": "howdah"}
     if chosen:
         words["options"] = " ".join(f"-c {name}={_escaped(value)}" for name, value in chosen.items())
-    return opened(protocol.socket_path(seat.layout.socket_dir, seat.port), words, seconds=seconds, answer_seconds=_ANSWER_SECONDS)
+    return opened(addresses.socket_path(seat.layout.socket_dir, seat.port), words, seconds=seconds, answer_seconds=_ANSWER_SECONDS)
 
 
 def _escaped(value: str) -> str:

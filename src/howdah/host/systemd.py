@@ -20,7 +20,7 @@ from howdah import settings
 from howdah.core import boot as units
 from howdah.core.boot import Boot, BootSeen
 from howdah.errors import Conflict, Failed, Invalid, Unavailable, Unsupported
-from howdah.host import files, process
+from howdah.host import accounts, files, process
 from howdah.phrase import say
 
 _SECONDS = 20.0
@@ -224,7 +224,7 @@ def _asked(place: Place, *words: str, seconds: float = _SECONDS) -> str | None:
 def _run(command: list[str], seconds: float = _SECONDS) -> str | None:
     """Run a program of systemd's; return None when it did what was asked, else its last words."""
     runtime = f"/run/user/{os.geteuid()}"
-    env = {**process.CLEAN_ENVIRONMENT, "XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
+    env = {**accounts.CLEAN_ENVIRONMENT, "XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
     try:
         done = subprocess.run(command, env=env, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
     except FileNotFoundError:

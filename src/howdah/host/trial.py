@@ -17,11 +17,11 @@ from pathlib import Path
 
 from howdah.errors import Refusal
 from howdah.host import files, process
+from howdah.host.accounts import Account
+from howdah.host.addresses import socket_path
 from howdah.host.console import console
 from howdah.host.installed import Binary
 from howdah.host.pgbouncer import differences, end_signal, show_config
-from howdah.host.process import Account
-from howdah.host.protocol import socket_path
 from howdah.phrase import Phrase, say
 
 # The shell hands over what it was given as standard input and output: exactly the descriptors 3 and 4, and its own pid, which

@@ -20,9 +20,9 @@ from howdah.core.layout import Layout
 from howdah.core.machine import LogSource, Quick
 from howdah.core.observed import Facts
 from howdah.errors import Unavailable
-from howdah.host import installed, outside, passfile, pgbouncer, pki, postgres, process
+from howdah.host import accounts, installed, outside, passfile, pgbouncer, pki, postgres, process
+from howdah.host.accounts import Account
 from howdah.host.postgres import Seat
-from howdah.host.process import Account
 from howdah.phrase import say
 
 SERVER_USER = "postgres"
@@ -46,7 +46,7 @@ class LocalWatch:
     def _server_account(self) -> Account | None:
         if not self._root:
             return None
-        found = process.account(SERVER_USER)
+        found = accounts.account(SERVER_USER)
         if found is None:
             hint = say("install PostgreSQL, which makes it: sudo apt-get install postgresql")
             raise Unavailable("no_server_user", say("cannot find the system user {name}", name=SERVER_USER), hint)
@@ -54,7 +54,7 @@ class LocalWatch:
 
     @cached_property
     def _pooler_account(self) -> Account | None:
-        return process.ensure_account(POOLER_USER) if self._root else None
+        return accounts.ensure_account(POOLER_USER) if self._root else None
 
     @cached_property
     def _pooler_gid(self) -> int | None:
@@ -64,7 +64,7 @@ class LocalWatch:
     def _facts(self) -> Facts:
         from howdah.host import addresses, systemd  # most looks need none of it
 
-        own, program, place = process.current_account().name, installed.find_binary(), systemd.here()
+        own, program, place = accounts.current_account().name, installed.find_binary(), systemd.here()
         return Facts(
             server_user=SERVER_USER if self._root else own,
             pooler_user=POOLER_USER if self._root else own,

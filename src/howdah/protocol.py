@@ -1,41 +1,24 @@
-"""The few messages of PostgreSQL's protocol 3.0 that control sessions need: send one, read one, read a row, an error, a description.
+"""The few messages of PostgreSQL's protocol 3.0 that Howdah speaks: send one, read one, read a row, an error, a description.
 
-Used on PostgreSQL's and on PgBouncer's sockets, by `session` and by `console`. libpq is not, because importing psycopg costs 150 ms,
-which each command would pay, and because no PG* variable, service file or passfile can reach in here. The format is in the manual,
-"Frontend/Backend Protocol, Message Formats". Every wait has a deadline; nothing here knows what a statement or a command means.
+Used on PostgreSQL's and on PgBouncer's sockets, by control sessions and consoles (`host.session`, `host.console`) and by a stranger's
+questions (`wire`). libpq is not, because importing psycopg costs 150 ms, which each command would pay, and because no PG* variable,
+service file or passfile can reach in here. The format is in the manual, "Frontend/Backend Protocol, Message Formats". Every wait has a
+deadline; nothing here knows what a statement or a command means. Standard library only.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from howdah.errors import Unsupported
-from howdah.phrase import say
 
 PROTOCOL_3_0 = 196608
-SOCKET_PATH_LIMIT = 107
 _LONGEST_MESSAGE = 2**30
 
 Message = tuple[bytes, bytes]
 """A message's kind, one letter, and its body."""
-
-
-def socket_path(directory: Path, port: int) -> Path:
-    """Return the socket of that port in a directory; refuse a path beyond 107 bytes, which would silently be cut off."""
-    path = directory / f".s.PGSQL.{port}"
-    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
-        raise Unsupported(
-            "socket_path_too_long",
-            say("cannot use the socket {path}: it is longer than {limit} bytes", path=path, limit=SOCKET_PATH_LIMIT),
-            say("choose a shorter state directory"),
-        )
-    return path
 
 
 def startup(words: Iterable[tuple[str, str]]) -> bytes:
@@ -73,7 +56,7 @@ class Stream:
 
     def send(self, messages: bytes, deadline: float) -> None:
         """Send whole messages."""
-        self.socket.settimeout(_left(deadline))
+        self.socket.settimeout(left(deadline))
         self.socket.sendall(messages)
 
     def receive(self, deadline: float) -> Message:
@@ -86,7 +69,7 @@ class Stream:
 
     def _exactly(self, count: int, deadline: float) -> bytes:
         while len(self._unread) < count:
-            self.socket.settimeout(_left(deadline))
+            self.socket.settimeout(left(deadline))
             read = self.socket.recv(65536)
             if not read:
                 raise EOFError("it closed the connection")
@@ -96,11 +79,12 @@ class Stream:
         return taken
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def left(deadline: float) -> float:
+    """Return the seconds until a deadline of the monotonic clock; TimeoutError when it has passed."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError("timed out")
-    return left
+    return seconds
 
 
 def columns(body: bytes) -> list[tuple[str, int]]:
@@ -129,4 +113,4 @@ def cells(body: bytes) -> list[str | None]:
 
 def complaint(body: bytes) -> dict[str, str]:
     """Read an ErrorResponse: fields by their letter (C: SQLSTATE, M: message, D: detail, H: hint)."""
-    return {part[:1].decode(): part[1:].decode(errors="replace") for part in body.split(b"\0") if part}
+    return {part[:1].decode(errors="replace"): part[1:].decode(errors="replace") for part in body.split(b"\0") if part}
