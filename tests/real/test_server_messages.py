@@ -279,6 +279,7 @@ WAYS: dict[str, Callable[[Place], str]] = {
     "no-login": lambda here: no_login(here, "direct"),
     "no-database": lambda here: refusal(here, "direct", dbname="nothing"),
     "may-not-connect": lambda here: may_not_connect(here, "direct"),
+    "database-closed": lambda here: refusal(here, "direct", dbname="template0"),
     "schema-public": schema_public,
     "too-many": too_many,
     "ended": lambda here: ended(here, "pooled"),

@@ -60,6 +60,13 @@ CLIENTS: Final = (
         say("grant it: `howdah users grant NAME USER --database DATABASE`"),
     ),
     Message(
+        "database-closed",
+        "PostgreSQL",
+        "database … is not currently accepting connections",
+        say("somebody closed that database to everybody (ALLOW_CONNECTIONS false), as template0 is"),
+        say("let a superuser open it: ALTER DATABASE … ALLOW_CONNECTIONS true"),
+    ),
+    Message(
         "schema-public",
         "PostgreSQL",
         "permission denied for schema public",
