@@ -13,8 +13,10 @@ import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 PROTOCOL_3_0 = 196608
+QUEUE_SECONDS = 0.005
 _LONGEST_MESSAGE = 2**30
 
 Message = tuple[bytes, bytes]
@@ -53,6 +55,17 @@ class Stream:
 
     socket: socket.socket
     _unread: bytearray = field(default_factory=bytearray)
+
+    def reach(self, path: Path, deadline: float) -> None:
+        """Connect to a unix socket; where its queue is full, which is told at once (connect(2), EAGAIN), wait for a place in it."""
+        while True:
+            self.socket.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                return self.socket.connect(str(path))
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("timed out") from None
+                time.sleep(QUEUE_SECONDS)
 
     def send(self, messages: bytes, deadline: float) -> None:
         """Send whole messages."""

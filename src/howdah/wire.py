@@ -20,7 +20,9 @@ from howdah.certificate import Certificate, read_der
 from howdah.hello import TlsVersion, agrees, client_hello
 from howdah.protocol import complaint, left, startup
 
-SECONDS = 3.0
+# Only a server that stands still takes as long as this. One on a small or busy machine may take seconds to answer, and whoever
+# gives up on it earlier takes it for broken.
+SECONDS = 10.0
 PROBE_USER = "howdah_probe"
 PROBE_DATABASE = "postgres"
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
@@ -79,7 +81,10 @@ class Trust:
 
 @dataclass(frozen=True)
 class Handshake:
-    """A TLS handshake as it went; `error` says why there was none. Serial and fingerprint (SHA-256) are lower-case hexadecimal."""
+    """A TLS handshake as it went; `error` says why there was none, `silent` that it was the time limit, which is nobody's refusal.
+
+    Serial and fingerprint (SHA-256) are lower-case hexadecimal.
+    """
 
     version: str = ""
     cipher: str = ""
@@ -89,6 +94,7 @@ class Handshake:
     certificate: Certificate | None = None
     der: bytes = b""
     error: str = ""
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ def handshake(host: str, port: int, *, trust: Trust = Trust(), seconds: float = 
         with _secured(host, port, trust, deadline) as wire:
             return _facts(wire)
     except (OSError, EOFError) as error:
-        return Handshake(error=_reason(error))
+        return Handshake(error=_reason(error), silent=isinstance(error, TimeoutError))
     except ValueError as error:
         return Handshake(error=str(error))
 

@@ -171,6 +171,14 @@ def test_injected_bytes_must_not_be_answered(answer: Answer, outcome: str) -> No
     assert result("injection-dropped", look(told_direct=told)).result == outcome
 
 
+@pytest.mark.parametrize(("name", "asked"), [("tls-ciphers", "weak"), ("foreign-authority-refused", "foreign"), ("tls-groups", "group")])
+def test_a_time_limit_that_passed_is_no_refusal(name: str, asked: str) -> None:
+    served = Handshake("TLSv1.3", "TLS_AES_256_GCM_SHA384", serial="1")
+    for silent, outcome in ((False, "pass"), (True, "fail")):
+        told = Told(served=served, **{asked: Handshake(error="said no", silent=silent)})  # type: ignore[arg-type]
+        assert result(name, look(told_direct=told)).result == outcome
+
+
 @pytest.mark.parametrize(
     ("version", "old", "outcome"),
     [

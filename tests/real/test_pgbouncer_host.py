@@ -21,6 +21,7 @@ import pytest
 from howdah.errors import Conflict, Failed, Unavailable, Unsupported
 from howdah.host import accounts, admin, files, installed, pgbouncer, process, trial
 from howdah.host.accounts import Account
+from howdah.host.console import console
 from howdah.host.installed import Binary
 from howdah.host.keeper import Plan
 from howdah.phrase import Phrase, say
@@ -434,6 +435,21 @@ def test_a_stopped_process_is_alive_and_unreachable_and_still_ends(pool: Pool) -
         admin.reload(directory, seconds=0.2)
     pgbouncer.stop_generation(directory)
     assert not process.alive(member)
+
+
+def test_a_visitor_who_gave_up_is_no_complaint_of_its_own(pool: Pool) -> None:
+    """On a slow machine we leave the queue of its console before it has started; that it finds nobody there is our doing."""
+    directory = pool.start("g1")
+    member = pgbouncer.look(directory).member
+    assert member is not None
+    path = directory / pool.plan.unix_socket
+    process.send(member, signal.SIGSTOP)
+    assert process.wait_until(lambda: process.halted(member.pid), 5)
+    with pytest.raises(Unavailable), console(path, uid=pool.account.uid, seconds=0.1):
+        pass
+    process.send(member, signal.SIGCONT)
+    assert process.wait_until(lambda: "failed to send welcome" in (directory / "log").read_text(), 5)
+    assert trial.complaint(process.tail(directory / "log", 50)) is None
 
 
 def test_without_its_socket_it_is_alive_and_unreachable(pool: Pool) -> None:

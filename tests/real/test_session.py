@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+import socket
+import tempfile
+import threading
+import time
 from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.real.servers import new_home, new_seat, running, write
 
+from howdah import protocol
 from howdah.host import addresses, postgres, roles, scram, session, sessions, sql
 from howdah.host.postgres import Seat
 from howdah.host.session import SqlError
@@ -29,6 +36,21 @@ def seat() -> Iterator[Seat]:
     write(seat)
     with running(seat):
         yield seat
+
+
+def test_a_full_queue_is_waited_for() -> None:
+    """A server that is busy, whose socket has no place left for a moment, is there all the same."""
+    path = Path(tempfile.mkdtemp(), "s")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        server.bind(str(path))
+        server.listen(0)
+        first.connect(str(path))
+        assert postgres._accepts(path)
+        with pytest.raises(TimeoutError):
+            protocol.Stream(second).reach(path, time.monotonic() + 0.05)
+        threading.Timer(0.1, lambda: server.accept()[0].close()).start()
+        protocol.Stream(second).reach(path, time.monotonic() + 5)
+    shutil.rmtree(path.parent)
 
 
 VALUES = {

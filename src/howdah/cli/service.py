@@ -126,7 +126,7 @@ def offer_boot(request: Request) -> None:
         compose.install_boot(request.home)
         request.screen.note(say("{unit} is installed", unit=seen.unit))
     except Refusal as refusal:  # the instance is there all the same
-        request.screen.note(say("{reason}; {hint}", reason=refusal.message, hint=refusal.hint or ""))
+        request.screen.note(say("{reason}; {hint}", reason=refusal.message, hint=refusal.hint) if refusal.hint else refusal.message)
 
 
 _OFFER = say("systemd can start your instances at boot, and stop them in good order at shutdown (howdah service install)")

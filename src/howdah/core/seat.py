@@ -103,7 +103,7 @@ class Seat(Protocol):
         ...
 
     def open_probe(self) -> tuple[str, Secret]:
-        """Let the probe role log in for a minute with a new random password, and with no rights; return its name and password."""
+        """Let the probe role log in for some minutes with a new random password, and with no rights; return its name and password."""
         ...
 
     def expire_probe(self) -> None:

@@ -30,7 +30,7 @@ LONGEST_PAUSE_BETWEEN_LOOKS = 0.05
 TCP_SYN_RECV = "03"
 # Longer than any restart that goes well, shorter than query_wait_timeout (120 s): whom we hold longer had better hear of it
 LONGEST_HOLD_SECONDS = 60.0
-GUARD_ANSWERS_SECONDS = 5.0
+GUARD_ANSWERS_SECONDS = 20.0
 
 
 @dataclass(frozen=True)

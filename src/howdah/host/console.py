@@ -22,7 +22,8 @@ from howdah.errors import Failed, Refusal, Unavailable
 from howdah.phrase import say
 from howdah.protocol import Message, Stream
 
-ANSWER_SECONDS = 2.0
+# A PgBouncer that is halted is seen without asking. One that does not answer for as long as this is replaced: a busy machine is no reason.
+ANSWER_SECONDS = 10.0
 # The raw call changes the calling thread alone; glibc's setresuid(), and os.seteuid() with it, changes every thread of the process.
 SETRESUID = {"x86_64": 117, "aarch64": 147, "riscv64": 147, "loongarch64": 147, "ppc64le": 164, "s390x": 208}
 
@@ -73,11 +74,10 @@ class Console:
     def enter(self, uid: int, deadline: float) -> None:
         """Connect as that uid and log in; called once, by `console()`."""
         try:
-            self.stream.socket.settimeout(max(0.001, deadline - time.monotonic()))
             if uid == os.geteuid():
-                self.stream.socket.connect(str(self.path))
+                self.stream.reach(self.path, deadline)
             else:
-                _connect_as(uid, self.stream.socket, self.path)
+                _connect_as(uid, self.stream, self.path, deadline)
         except OSError as error:
             raise self._silent(error) from error
         words = [("user", "pgbouncer"), ("database", "pgbouncer"), ("application_name", "howdah")]
@@ -112,14 +112,14 @@ def _words(body: bytes) -> str:
     return protocol.complaint(body).get("M", "no reason given")
 
 
-def _connect_as(uid: int, stream: socket.socket, path: Path) -> None:
+def _connect_as(uid: int, stream: Stream, path: Path, deadline: float) -> None:
     """Connect from a thread that acts as `uid`: the kernel notes the caller's uid at connect(), and PgBouncer asks for that."""
     failures: list[OSError] = []
 
     def connect() -> None:
         try:
             _act_as(uid)
-            stream.connect(str(path))
+            stream.reach(path, deadline)
         except OSError as error:
             failures.append(error)
 

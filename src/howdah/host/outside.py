@@ -16,6 +16,7 @@ from howdah.core.observed import Wire
 from howdah.host import accounts, files, process
 
 _DAY = 86_400.0
+_GLANCE_SECONDS = 3.0  # what a column of a list is worth
 
 
 def seen(want: Instance, hop: Hop) -> Wire | None:
@@ -24,7 +25,7 @@ def seen(want: Instance, hop: Hop) -> Wire | None:
     if port is None:
         return None
     user, database = anyone(want)
-    knock = wire.knock(wire.dial(want.reach(hop).listen[0]), port, 2, user=user, database=database)
+    knock = wire.knock(wire.dial(want.reach(hop).listen[0]), port, user=user, database=database)
     return Wire(knock.answers, knock.plaintext_refused, knock.serial, knock.error, knock.lax)
 
 
@@ -37,7 +38,7 @@ def days_left(want: Instance, hop: Hop) -> float | None:
     """Return the days left of the certificate that a hop serves; None where TLS is not spoken."""
     if not want.tls:
         return None
-    found = wire.handshake(wire.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=0.5)
+    found = wire.handshake(wire.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=_GLANCE_SECONDS)
     return round((read_der(found.der).not_after - time.time()) / _DAY, 1) if found.serial else None
 
 

@@ -37,6 +37,7 @@ SIGQUIT_SINCE = (1, 23)
 STATE_SINCE = (1, 19)
 COMPLAINT = re.compile(r".*? \[(?P<pid>\d+)\] (?:ERROR|FATAL) (?P<words>.*)")
 TAKEN = ("steering", "unsteered")  # what a keeper's lock says once it was told to take the logins over
+ATTEMPT_SECONDS = 2.0  # one that ends at its start leaves whoever waits in the queue of its socket without an answer
 NOT_RUNNING = say("it is not running")
 
 
@@ -163,7 +164,7 @@ def bound(directory: Path, account: Account | None) -> None:
         files.put(directory / "keeper.json", json.dumps(_within(plan)._asdict()), account=account)
 
 
-def start_generation(directory: Path, plan: Plan, *, account: Account | None = None, seconds: float = 10) -> GenerationSeen:
+def start_generation(directory: Path, plan: Plan, *, account: Account | None = None, seconds: float = 30) -> GenerationSeen:
     """Start a generation and return when its console answers; `pgbouncer.ini` and what it names lie in `directory` already.
 
     Its sockets join those of an older generation, which goes on to get all logins until `take_over`. When it does not answer within
@@ -227,7 +228,7 @@ def _await_console(directory: Path, path: Path, seconds: float) -> str | None:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         if path.exists():
-            with contextlib.suppress(Unavailable), enter(directory, seconds=min(left, ANSWER_SECONDS)):
+            with contextlib.suppress(Unavailable), enter(directory, seconds=min(left, ATTEMPT_SECONDS)):
                 return None
         told = process.tail(directory / "keeper.log")
         if any("ended with" in line or "cannot" in line for line in told):
@@ -245,7 +246,7 @@ def _last_words(directory: Path) -> str:
     return told[-1].partition("] ")[2] if told else "it left no log"
 
 
-def take_over(directory: Path, *, seconds: float = 5) -> bool:
+def take_over(directory: Path, *, seconds: float = 20) -> bool:
     """Send all new logins of this generation's addresses to it, away from older ones; False where the kernel does not let it steer."""
     word = _word(directory)
     if word == "steering":

@@ -310,7 +310,7 @@ def _unproven(seat: PoolSeat, want: Instance, directory: Path, digest: str, conf
 def wire_differs(want: Instance, address: str, port: int) -> Phrase | None:
     """Return what a stranger is told at a pooler's port that the TLS policy forbids, or None."""
     user, database = outside.anyone(want)
-    knock = wire.knock(wire.dial(address), port, 2, user=user, database=database)
+    knock = wire.knock(wire.dial(address), port, user=user, database=database)
     if knock.error:
         return None if knock.answers else say("nobody answers on port {port}: {error}", port=port, error=knock.error)
     if want.tls and not knock.plaintext_refused:

@@ -254,6 +254,8 @@ def _accepts(path: Path) -> bool:
         probe.settimeout(0.2)
         try:
             probe.connect(str(path))
+        except BlockingIOError:
+            return True  # it is so busy that its queue is full (connect(2)); whoever logs in waits for a place
         except OSError:
             return False
     return True

@@ -32,7 +32,7 @@ _NOTHING: Final = (
 )
 LOOKUP_SHAPE: Final = f"ROLE {LOOKUP_ROLE} LOGIN {_NOTHING}"
 PROBE_SHAPE: Final = f"ROLE {PROBE_ROLE} NOLOGIN {_NOTHING}"
-PROBE_MINUTES: Final = 1
+PROBE_MINUTES: Final = 3
 _MADE: Final = "SELECT r.oid, r.rolname FROM pg_roles r JOIN howdah_made.role m ON m.oid = r.oid"
 
 
@@ -109,7 +109,7 @@ def _drop_lookup(seat: Seat, session: Session) -> None:
 
 
 def open_probe(seat: Seat) -> tuple[str, Secret]:
-    """Let the probe role log in for a minute, with a password made for this once; return its name and password."""
+    """Let the probe role log in for three minutes, with a password made for this once; return its name and password."""
     with sql.control(seat, say("open the probe role")) as session:
         return PROBE_ROLE, _open(session)
 

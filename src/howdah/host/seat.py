@@ -58,7 +58,7 @@ class LocalSeat:
         return self.host.observe(self.want)
 
     def open_probe(self) -> tuple[str, Secret]:
-        """Let the probe role log in for a minute."""
+        """Let the probe role log in for some minutes."""
         return roles.open_probe(self.host.seat(self.want))
 
     def expire_probe(self) -> None:

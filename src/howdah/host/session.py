@@ -129,9 +129,9 @@ def opened(path: Path, words: Mapping[str, str], *, seconds: float, answer_secon
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         stream = Stream(connection)
         try:
-            connection.settimeout(seconds)
-            connection.connect(str(path))
-            version = _enter(stream, words, time.monotonic() + seconds)
+            deadline = time.monotonic() + seconds
+            stream.reach(path, deadline)
+            version = _enter(stream, words, deadline)
         except (OSError, EOFError) as error:
             raise SqlError(f"connection to {path} failed: {_reason(error)}") from error
         yield Session(stream, version, answer_seconds)

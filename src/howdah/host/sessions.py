@@ -25,7 +25,7 @@ def end_plaintext(seat: Seat) -> None:
         session.execute(_END_PLAINTEXT if waits else _END_PLAINTEXT.replace(", 5000", ""))
 
 
-def try_login(address: str, port: int, role: str, password: Secret, *, tls: bool, seconds: float = 3) -> Phrase | None:
+def try_login(address: str, port: int, role: str, password: Secret, *, tls: bool, seconds: float = wire.SECONDS) -> Phrase | None:
     """Log in at a port, as any client would, and ask for one row; return why that failed, or None."""
     deadline = time.monotonic() + seconds
     try:

@@ -30,7 +30,7 @@ SET client_encoding = 'UTF8';
 """
 
 # A service role has no password, no attribute, and no membership either way: whoever may SET ROLE to the lookup role reads every
-# verifier. The probe role has a password for the minute of a look.
+# verifier. The probe role has a password for the minutes of a look.
 _RIGHT: Final = """
 NOT (r.rolsuper OR r.rolreplication OR r.rolcreaterole OR r.rolcreatedb OR r.rolbypassrls) AND r.rolconnlimit = -1
 AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE r.oid IN (m.roleid, m.member))
@@ -38,7 +38,7 @@ AND NOT EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = r.oid)
 AND CASE r.rolname
     WHEN 'howdah_lookup' THEN r.rolcanlogin AND r.rolpassword IS NULL AND coalesce(r.rolvaliduntil, 'infinity') = 'infinity'
     WHEN 'howdah_probe' THEN NOT r.rolcanlogin AND r.rolpassword IS NULL
-        OR r.rolcanlogin AND r.rolvaliduntil BETWEEN now() AND now() + interval '2 minutes'
+        OR r.rolcanlogin AND r.rolvaliduntil BETWEEN now() AND now() + interval '4 minutes'
     ELSE false END"""
 
 _PEOPLE: Final = f"""

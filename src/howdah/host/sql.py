@@ -63,7 +63,7 @@ def _immune(seat: Seat) -> dict[str, str]:
 
 
 def connect(
-    seat: Seat, database: str = "postgres", *, options: Mapping[str, str] | None = None, seconds: float = 5
+    seat: Seat, database: str = "postgres", *, options: Mapping[str, str] | None = None, seconds: float = 15
 ) -> contextlib.AbstractContextManager[Session]:
     """Open a session as the control role, in autocommit; it raises SqlError."""
     chosen = _immune(seat) if options is None else options

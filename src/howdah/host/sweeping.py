@@ -16,7 +16,7 @@ from howdah.host.process import Process
 from howdah.phrase import say
 
 _END_SECONDS = 2.0
-_BEGIN_SECONDS = 5.0
+_BEGIN_SECONDS = 20.0
 _YOUNG_SECONDS = 0.5
 
 

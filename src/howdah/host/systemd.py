@@ -23,7 +23,7 @@ from howdah.errors import Conflict, Failed, Invalid, Unavailable, Unsupported
 from howdah.host import accounts, files, process
 from howdah.phrase import say
 
-_SECONDS = 20.0
+_SECONDS = 90.0  # as long as systemctl itself waits for a reload of all units
 _START_SECONDS = 300.0  # one pass over every instance
 _LAST_SYSTEM_UID = 999  # logind leaves what belongs to system users alone (SYS_UID_MAX of login.defs)
 _PASSED_ON: Final = frozenset(each.name for each in settings.SETTINGS) - {"HOWDAH_HOME", "HOWDAH_LANG"}

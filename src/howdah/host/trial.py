@@ -58,7 +58,7 @@ def try_files(
     wanted: Mapping[str, str],
     account: Account | None = None,
     probe: Probe | None = None,
-    seconds: float = 5,
+    seconds: float = 20,
 ) -> Verdict:
     """Start `pgbouncer.ini` and its companions of `texts` in `directory`, made for this and removed again, and judge what comes of it.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from howdah import wire
 from howdah.core.endpoint import Endpoint
 from howdah.secret import Secret
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-SECONDS = 3
-CANCEL_SECONDS = 1.0
+SECONDS = int(wire.SECONDS)
+CANCEL_SECONDS = 10.0
 CANCEL_AGAIN_SECONDS = 0.1
 _SLEEP = f"SELECT pg_catalog.pg_sleep({CANCEL_SECONDS})"
 _CANCELLED = "57014"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -23,8 +24,11 @@ WEAK_CIPHERS = (
 )
 # Mozilla's profile names X25519, P-256 and P-384; this one is among OpenSSL's defaults, too.
 OTHER_GROUP = "secp521r1"
-# A server that knows no direct TLS may wait in silence for the rest of what it takes for a packet (PgBouncer 1.24).
+# Silence may be the right answer: a server that knows no direct TLS may wait for the rest of what it takes for a packet (PgBouncer 1.24),
+# one that threw injected bytes away for a real startup message. It is only told from slowness by how long the same server takes to speak.
 DIRECT_SECONDS = 0.5
+INJECTED_SECONDS = 3.0
+PACES = 4
 OLD_VERSIONS: tuple[TlsVersion, ...] = ("TLSv1", "TLSv1.1")
 # An authority that has signed nothing and never will: its key was thrown away when this was made.
 FOREIGN_AUTHORITY = """\
@@ -104,21 +108,22 @@ def begin(endpoint: Endpoint, user: str, database: str = "postgres") -> Answer:
 def _encrypted(endpoint: Endpoint, first: Answer, ca: str, foreign: str, threads: Executor) -> Told:
     host, port = endpoint.host, endpoint.port
 
-    def shake(trust: Trust) -> Future[Handshake]:
-        return threads.submit(wire.handshake, host, port, trust=trust)
+    def shake(trust: Trust, seconds: float = wire.SECONDS) -> Future[Handshake]:
+        return threads.submit(wire.handshake, host, port, trust=trust, seconds=seconds)
 
+    begun = time.monotonic()
     served, chain, other = shake(Trust()), shake(Trust(ca)), shake(Trust(foreign))
     names = {name: shake(Trust(ca, name)) for name in dict.fromkeys((host, *endpoint.hostnames))}
     tls12, weak = shake(Trust(maximum=_TLS12)), shake(Trust(maximum=_TLS12, ciphers=WEAK_CIPHERS))
     old = {version: threads.submit(wire.tls_version_accepted, host, port, version) for version in OLD_VERSIONS}
-    injected, gss = threads.submit(wire.inject, host, port), threads.submit(wire.ask_for_gss, host, port)
-    group = shake(Trust(group=OTHER_GROUP))
-    direct, bare = (
-        threads.submit(wire.handshake, host, port, trust=Trust(direct=True, alpn=alpn), seconds=DIRECT_SECONDS) for alpn in (True, False)
-    )
+    group, gss = shake(Trust(group=OTHER_GROUP)), threads.submit(wire.ask_for_gss, host, port)
+    spoken = served.result()
+    pace = PACES * (time.monotonic() - begun)
+    injected = threads.submit(wire.inject, host, port, seconds=max(INJECTED_SECONDS, pace))
+    direct, bare = (shake(Trust(direct=True, alpn=alpn), max(DIRECT_SECONDS, pace)) for alpn in (True, False))
     return Told(
         plaintext=first,
-        served=served.result(),
+        served=spoken,
         chain=chain.result(),
         names={name: each.result() for name, each in names.items()},
         foreign=other.result(),

@@ -48,6 +48,8 @@ def tls_ciphers(context: Context) -> Finding:
     told = context.told
     if told.served.error:
         return failed(say("cannot tell: {reason}", reason=told.served.error), context.repair)
+    if told.weak.silent:
+        return failed(say("cannot tell: {reason}", reason=told.weak.error), context.repair)
     agreed = [shake.cipher for shake in (told.served, told.tls12) if not shake.error]
     weak = [cipher for cipher in agreed if not _strong(cipher)] or ([] if told.weak.error else [told.weak.cipher])
     if weak:
@@ -91,8 +93,8 @@ def name_verified(context: Context) -> Finding:
 @check("foreign-authority-refused", "both", say("a client that trusts another authority refuses it"), "high", tls=True)
 def foreign_authority_refused(context: Context) -> Finding:
     told = context.told
-    if told.served.error:
-        return failed(say("cannot tell: {reason}", reason=told.served.error), context.repair)
+    if told.served.error or told.foreign.silent:
+        return failed(say("cannot tell: {reason}", reason=told.served.error or told.foreign.error), context.repair)
     if not told.foreign.error:
         return failed(say("the certificate holds with an authority that is not ours"), context.repair)
     return passed(say("with a foreign authority the client says: {reason}", reason=told.foreign.error))
@@ -101,8 +103,8 @@ def foreign_authority_refused(context: Context) -> Finding:
 @check("tls-groups", "both", say("keys are exchanged in strong groups alone"), "low", tls=True)
 def tls_groups(context: Context) -> Finding:
     told = context.told
-    if told.served.error:
-        return failed(say("cannot tell: {reason}", reason=told.served.error), context.repair)
+    if told.served.error or told.group.silent:
+        return failed(say("cannot tell: {reason}", reason=told.served.error or told.group.error), context.repair)
     if not told.group.error:
         return failed(say("{group} is accepted", group=OTHER_GROUP), context.repair)
     return passed(say("{group} is refused: {reason}", group=OTHER_GROUP, reason=told.group.error))
