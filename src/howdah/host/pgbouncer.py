@@ -191,7 +191,7 @@ def begin_generation(directory: Path, plan: Plan, *, account: Account | None = N
         raise Conflict("generation_differs", say("cannot start {directory}: a keeper with another plan lives there", directory=directory))
 
 
-def await_generation(directory: Path, *, seconds: float = 10) -> None:
+def await_generation(directory: Path, *, seconds: float = 30) -> None:
     """Return when the console of a generation that was begun answers; when it does not, all of it is ended, and `Failed` tells why."""
     plan = read_plan(directory)
     reason = _await_console(directory, socket_path(directory, _console_port(plan)), seconds) if plan else "nothing tells what to start"
