@@ -185,8 +185,13 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
 
 def _launch(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
     """Start a generation that takes nothing over yet."""
-    for spent in numbers_before(seat.layout, number)[:-1]:
-        retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
+    before = numbers_before(seat.layout, number)
+    if before[:-1]:
+        # The newest may be a directory without a process, and an older one serve
+        serving = max(living(seat.layout) & {*before}, default=before[-1])
+        for spent in before:
+            if spent != serving:
+                retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
     _begin(seat, want, number, wanted)
     pgbouncer.await_generation(seat.layout.generation(number))
 
