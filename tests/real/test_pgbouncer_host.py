@@ -473,9 +473,17 @@ def test_nothing_escapes_an_end(pool: Pool, lost: list[str]) -> None:
     assert not process.alive(seen.member)
     assert not list(process.in_directory(directory))
     assert not list(directory.glob(".s.PGSQL.*"))
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(pool.plan.addresses[0])
+    # A SYN may still find the socket of a process that was just seen to have ended (1 in 20 runs on 6.18): the kernel closes it a moment later
+    assert process.wait_until(lambda: _refused(pool.plan.addresses[0]), 2)
     assert pgbouncer.stop_generation(directory)  # again: nothing to do
+
+
+def _refused(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_reload_shows_the_new_digest_and_bad_values_show_too(pool: Pool) -> None:
