@@ -473,7 +473,7 @@ def test_nothing_escapes_an_end(pool: Pool, lost: list[str]) -> None:
     assert not process.alive(seen.member)
     assert not list(process.in_directory(directory))
     assert not list(directory.glob(".s.PGSQL.*"))
-    # A SYN may still find the socket of a process that was just seen to have ended (1 in 20 runs on 6.18): the kernel closes it a moment later
+    # A SYN may still find the socket of a process that was just seen to have ended (1 run in 20, Linux 6.18): it is closed a moment later
     assert process.wait_until(lambda: _refused(pool.plan.addresses[0]), 2)
     assert pgbouncer.stop_generation(directory)  # again: nothing to do
 
