@@ -82,6 +82,7 @@ class StartServer(Step):
     """Start PostgreSQL."""
 
     what = say("start PostgreSQL")
+    touches = PARTS - {"disk"}
 
     def apply(self, host: Host) -> None:
         host.start_server(self.want)
@@ -273,7 +274,7 @@ class BeginPooler(Step):
     """Begin the pooler's first generation, without waiting for it; StartPooler awaits and proves it."""
 
     what = say("begin PgBouncer")
-    touches = frozenset({"disk", "pooler", "pooled"})
+    touches = frozenset({"pooler", "pooled"})  # its directory is there already, for its certificate lies there
 
     files: tuple[WantedFile, ...]
 
@@ -287,7 +288,7 @@ class StartPooler(Step):
 
     what = say("try and start PgBouncer")
     apart = True
-    touches = frozenset({"disk", "pooler", "pooled"})
+    touches = frozenset({"pooler", "pooled"})
 
     number: int
     files: tuple[WantedFile, ...]

@@ -46,6 +46,7 @@ from howdah.host import (
     trash,
 )
 from howdah.host import reload as loading
+from howdah.host.beside import Beside
 from howdah.host.pooler import PoolSeat
 from howdah.host.postgres import Seat
 from howdah.host.watch import SERVER_USER, LocalWatch
@@ -102,20 +103,22 @@ class LocalHost(LocalWatch):
     def observe(self, want: Instance) -> Observed:
         """Look at an instance, part by part."""
         layout = self.layout(want.id)
+        direct = Beside(lambda: outside.seen(want, "direct"))  # whoever looks at a server goes on to what it tells strangers
         looks = Looks(
             disk=lambda: self._disk(want),
-            server=lambda: self._server(want),
+            server=lambda: self._server(want, direct.begin),
             inside=lambda: self._inside(want),
             pooler=lambda: pooler.generations(layout),
-            wire=lambda hop: outside.seen(want, hop),
+            wire=lambda hop: direct.result() if hop == "direct" else outside.seen(want, hop),
             people=lambda server: self._people(want, server),
         )
         return Observed(self.facts(), layout, looks)
 
-    def _server(self, want: Instance) -> Server:
+    def _server(self, want: Instance, beside: Callable[[], object] = lambda: None) -> Server:
         quick = postgres.state(self._quick_seat(want))
         if quick.state != "ready":
             return quick
+        beside()
         swept = sweeping.swept(self.layout(want.id), process.identify(quick.pid))
         return replace(sight.look(self.seat(want), want), listens=addresses.listened(quick.pid), swept=swept)
 

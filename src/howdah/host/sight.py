@@ -7,15 +7,14 @@ are compared with the one shape that they may have.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Instance
 from howdah.core.observed import DatabaseSeen, Inside, Role, Server, Session
-from howdah.errors import Refusal
 from howdah.host import lookup, postgres, sql
+from howdah.host.beside import Beside
 from howdah.host.postgres import Seat
 from howdah.host.session import Session as Asked
 from howdah.host.session import SqlError
@@ -230,24 +229,14 @@ def inside(seat: Seat) -> Mapping[str, Inside]:
 
 def _enter_all(seat: Seat, names: Sequence[str]) -> Mapping[str, Inside | None]:
     """Look into databases, two at a time: a server full of clients has three places left for us (superuser_reserved_connections)."""
-    found: dict[str, Inside | None] = {}
-    failed: list[Refusal] = []
-
-    def look_beside() -> None:  # not by concurrent.futures, whose import takes as long as the look
-        try:
-            found.update({name: _enter(seat, name) for name in names[1::2]})
-        except Refusal as refusal:
-            failed.append(refusal)
-
-    beside = threading.Thread(target=look_beside)
-    beside.start()
+    if not names:
+        return {}
+    beside = Beside(lambda: {name: _enter(seat, name) for name in names[1::2]}).begin()
     try:
         mine = {name: _enter(seat, name) for name in names[::2]}
     finally:
-        beside.join()
-    if failed:
-        raise failed[0]
-    return {**found, **mine}
+        others = beside.result()
+    return {**others, **mine}
 
 
 def connectable(session: Asked) -> list[str]:
