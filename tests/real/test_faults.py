@@ -410,6 +410,15 @@ def test_a_port_taken_while_it_was_down_is_named_by_its_holder(here: Place) -> N
         mends(here)
 
 
+def test_a_pooler_that_died_and_whose_port_was_taken_is_told_by_the_holder(here: Place) -> None:
+    """Its console is silent, too; but that is no cause, and no cure."""
+    kill(*here.members())
+    with socket.create_server(("127.0.0.1", ports(here)["pooled"])):
+        said = howdah(here, "repair", "shop")
+        assert said.code == FAILED and f"(pid {os.getpid()})" in said.err, said
+    mends(here)
+
+
 @pytest.mark.skipif(not ROOT, reason="only root may give a file away")
 @pytest.mark.parametrize("part", ["data", "pool", "configuration", "key"])
 def test_a_wrong_owner_is_put_right(here: Place, part: str) -> None:

@@ -136,8 +136,8 @@ def pooler_retired(want: Instance, seen: Observed) -> Sequence[Step]:
 def pooler_loaded(want: Instance, seen: Observed) -> Sequence[Step]:
     """The newest generation has loaded the wanted file to its last line, and speaks so on the wire."""
     newest = _newest(seen)
-    if want.pooler is None or newest is None:
-        return ()
+    if want.pooler is None or newest is None or not newest.reachable:
+        return ()  # what keeps another generation from taking its place was told already
     wanted = _files(want, seen)
     if any(not _lies_there(file, newest, seen) for file in wanted):
         return (ChangePooler(want, say("PgBouncer's files are not as wanted"), newest.number, wanted),)
