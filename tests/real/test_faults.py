@@ -14,12 +14,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 from tests.real.instances import DATABASE, PASSWORD, USER, Place, asks, end, kill, known, place, prove, scalar, served_by, stock
+from tests.real.said import Said
 from tests.real.servers import free_port, new_home
 
 from howdah import compose
@@ -30,24 +31,6 @@ from howdah.host.process import wait_until
 
 ROOT = os.geteuid() == 0
 FAILED, CONFLICT, UNSUPPORTED, UNAVAILABLE = 1, 4, 5, 6
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended, and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """The line that tells what cannot be done; there is exactly one, and never a traceback."""
-        assert "Traceback" not in self.out + self.err, self.err
-        assert "of howdah itself" not in self.err, self.err
-        [line] = [each for each in self.err.splitlines() if each.startswith("error: ")]
-        assert line.startswith("error: cannot ") or "refuses this" in line, line
-        return line
 
 
 def howdah(here: Place, *words: str, before: Callable[[], None] | None = None, stdin: str = "", **environment: str) -> Said:
