@@ -1,7 +1,7 @@
 """`Host`, the seam to a machine on which steps are done, and what passes through it.
 
-Every method returns only when its effect can be seen, or raises: `Failed` when it could not be done within its time limit, `Refused`
-when a server rejected what was wanted, with the server's own words.
+Every method but `begin_pooler`, which `start_pooler` awaits, returns only when its effect can be seen, or raises: `Failed` when it could
+not be done within its time limit, `Refused` when a server rejected what was wanted, with the server's own words.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _lies_there(file: WantedFile, seen: Observed) -> bool:
 
 
 def running(want: Instance, seen: Observed) -> Sequence[Step]:
-    """PostgreSQL runs and can be reached; alive and unreachable is not the same as absent."""
+    """PostgreSQL runs and can be reached; alive and unreachable is not the same as absent. A first pooler begins beside a first start."""
     state = seen.server.state
     if state == "absent":
         return (*pooling.pooler_begun(want, seen), StartServer(want, say("PostgreSQL is not running")))
