@@ -170,8 +170,8 @@ class Reconciler:
             account.give_up("failed", refused)
             return
         before = self.store.withdraw(want)
-        if refused.hint is None:
-            refused.hint = say("the change was withdrawn: what was there before serves on") if before else say("nothing was left behind")
+        outcome = say("the change was withdrawn: what was there before serves on") if before else say("nothing was left behind")
+        refused.hint = say("{outcome}; {cure}", outcome=outcome, cure=refused.hint) if refused.hint is not None else outcome
         try:
             self._pass_until_done(before or replace(want, state="deleted"), account)
             if before is not None:
