@@ -20,7 +20,7 @@ from tests.real.instances import DATABASE, USER, Place, asks, in_child, kill, kn
 from howdah.catalog.messages import BY_PLACE, Message
 from howdah.core.instance import Hop
 from howdah.errors import Refusal
-from howdah.host import pgbouncer, process
+from howdah.host import admin, pgbouncer, process
 from howdah.verify.stranger import FOREIGN_AUTHORITY
 
 SETTINGS = {
@@ -148,6 +148,15 @@ def disabled(here: Place) -> str:
             return refusal(here)
         finally:
             console.ask(f"ENABLE {DATABASE}")
+
+
+def forced_out(here: Place) -> str:
+    with here.login("pooled") as session:
+        for client in admin.clients(here.directory()):
+            admin.kill_client(here.directory(), client.id)
+        with pytest.raises(psycopg.Error) as told:
+            session.execute("SELECT 1")
+    return str(told.value)
 
 
 def cancelled(here: Place, hop: Hop) -> str:
@@ -303,6 +312,7 @@ WAYS: dict[str, Callable[[Place], str]] = {
     "waited": waited,
     "crashed": crashed,
     "disabled": disabled,
+    "killed": forced_out,
     "startup-parameter": lambda here: begun(here, "pooled", lock_timeout="1s"),
     "prepared": prepared,
     "login-too-slow": too_slow,

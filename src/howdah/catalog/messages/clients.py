@@ -234,6 +234,14 @@ CLIENTS: Final = (
         say("run `howdah repair NAME`"),
     ),
     Message(
+        "killed",
+        "PgBouncer",
+        "admin forced disconnect",
+        say("the session was ended at the pooler's console; Howdah ends those in plaintext so, when ssl=on was agreed to"),
+        say("connect again, with the string of `howdah connect`"),
+        _NEW,
+    ),
+    Message(
         "startup-parameter",
         "PgBouncer",
         "unsupported startup parameter: …",
