@@ -396,7 +396,15 @@ def test_a_port_taken_while_it_was_down_is_named_by_its_holder(here: Place) -> N
 def test_a_pooler_that_died_and_whose_port_was_taken_is_told_by_the_holder(here: Place) -> None:
     """Its console is silent, too; but that is no cause, and no cure."""
     kill(*here.members())
-    with socket.create_server(("127.0.0.1", ports(here)["pooled"])):
+    taken: list[socket.socket] = []
+
+    def take() -> bool:  # the kernel closes the sockets of who has ended a moment later
+        with suppress(OSError):
+            taken.append(socket.create_server(("127.0.0.1", ports(here)["pooled"])))
+        return bool(taken)
+
+    assert wait_until(take, 5)
+    with taken[0]:
         said = howdah(here, "repair", "shop")
         assert said.code == FAILED and f"(pid {os.getpid()})" in said.err, said
     mends(here)
