@@ -11,22 +11,23 @@ import os
 import secrets
 import stat
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from howdah.certificate import LONGEST_DAYS
 from howdah.core.endpoint import LOCAL_NAMES, certificate_names
 from howdah.core.host import Refused, WantedFile
-from howdah.core.instance import HOPS, Database, Hop, Instance, User
+from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.layout import Layout
-from howdah.core.observed import Disk, FileSeen, Inside, Looks, Observed, Server
+from howdah.core.observed import Looks, Observed, Server
 from howdah.core.remember import Trashed
 from howdah.errors import Failed, Refusal, Unavailable, Unsupported
 from howdah.host import (
     addresses,
     admin,
     databases,
+    disk,
     files,
     lookup,
     outside,
@@ -105,9 +106,9 @@ class LocalHost(LocalWatch):
         layout = self.layout(want.id)
         direct = Beside(lambda: outside.seen(want, "direct"))  # whoever looks at a server goes on to what it tells strangers
         looks = Looks(
-            disk=lambda: self._disk(want),
+            disk=lambda: disk.look(layout),
             server=lambda: self._server(want, direct.begin),
-            inside=lambda: self._inside(want),
+            inside=lambda: sight.inside(self.seat(want)),
             pooler=lambda: pooler.generations(layout),
             wire=lambda hop: direct.result() if hop == "direct" else outside.seen(want, hop),
             people=lambda server: self._people(want, server),
@@ -127,18 +128,6 @@ class LocalHost(LocalWatch):
             with contextlib.suppress(Refusal):
                 return sight.people(self.seat(want), want, server)
         return self._server(want)
-
-    def _inside(self, want: Instance) -> Mapping[str, Inside]:
-        return sight.inside(self.seat(want))
-
-    def _disk(self, want: Instance) -> Disk:
-        layout = self.layout(want.id)
-        names = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf")
-        found: dict[str, FileSeen] = {name: seen for name in names if (seen := pooler.seen_file(layout.data / name)) is not None}
-        pairs = {hop: pki.pairs(layout.tls(hop), hop, layout.ca_file) for hop in HOPS}
-        data = postgres.data_ready(layout.data)
-        kept = not data and self.in_trash(want.id)
-        return Disk("ready" if data else "absent", layout.root.exists(), layout.pool.exists(), found, pairs, kept)
 
     def port_holder(self, listen: Sequence[str], port: int) -> str | None:
         """Return who holds a port, None where it is free."""

@@ -7,10 +7,7 @@ wire. Nothing here decides whether a step is due.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import pwd
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +20,7 @@ from howdah.core.instance import PROBE_ROLE, Instance
 from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
 from howdah.errors import Failed, Lacking, Refusal
-from howdah.host import addresses, admin, files, installed, outside, pgbouncer, process, trial
+from howdah.host import addresses, admin, disk, files, installed, outside, pgbouncer, process, trial
 from howdah.host.accounts import Account
 from howdah.host.installed import Binary
 from howdah.host.keeper import Plan
@@ -51,26 +48,6 @@ class PoolSeat:
         if path is None:
             raise Failed("no_pgbouncer", say("cannot find PgBouncer on this machine"), say("sudo apt-get install pgbouncer"))
         return installed.binary(path)
-
-
-def seen_file(path: Path) -> FileSeen | None:
-    """Return a file as it lies there, or None."""
-    try:
-        found, text = path.lstat(), files.read(path)
-    except OSError:
-        return None
-    if text is None or not stat.S_ISREG(found.st_mode):
-        return None
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return FileSeen(digest, stat.S_IMODE(found.st_mode), owner_name(found.st_uid), found.st_ctime)
-
-
-def owner_name(uid: int) -> str:
-    """Return a user's name, or the number of one without a name."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def living(layout: Layout) -> set[int]:
@@ -123,7 +100,7 @@ def numbers_before(layout: Layout, number: int) -> list[int]:
 
 def _files(layout: Layout, directory: Path) -> Mapping[str, FileSeen]:
     paths = [directory / "pgbouncer.ini", *layout.pool.glob("hba.*")]
-    return {path.name: found for path in paths if (found := seen_file(path)) is not None}
+    return {path.name: found for path in paths if (found := disk.seen_file(path)) is not None}
 
 
 def _sessions(directory: Path) -> list[tuple[Session, str]]:

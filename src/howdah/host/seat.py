@@ -12,7 +12,7 @@ from howdah.core.instance import HOPS, PROBE_ROLE, Instance
 from howdah.core.observed import Observed
 from howdah.core.seat import Backend, Kept, KeptKind, Membership, Pool, PoolSession, Rule, Stranger, Target
 from howdah.errors import Refusal, Unavailable
-from howdah.host import addresses, admin, pgbouncer, pooler, roles, sql
+from howdah.host import addresses, admin, disk, pgbouncer, roles, sql
 from howdah.host.local import LocalHost
 from howdah.phrase import say
 from howdah.secret import Secret
@@ -168,4 +168,4 @@ def _look(kind: KeptKind, path: Path, widest: int, owners: frozenset[str]) -> It
         found = path.lstat()
     except FileNotFoundError:
         return
-    yield Kept(kind, str(path), stat.S_IMODE(found.st_mode), pooler.owner_name(found.st_uid), widest, owners)
+    yield Kept(kind, str(path), stat.S_IMODE(found.st_mode), disk.owner_name(found.st_uid), widest, owners)
