@@ -1,5 +1,6 @@
 """What every test session has: its own temporary root, a header with the versions it ran on, and a look at its end for processes
 that it left behind. It finds them below that root alone, so that servers of other sessions and of the machine are never touched.
+Each worker of pytest-xdist is such a session.
 """
 
 from __future__ import annotations
@@ -16,21 +17,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-ROOT = pytest.StashKey[Path]()
+ROOT, ABOVE = pytest.StashKey[Path](), pytest.StashKey[str]()
 # Detached children (a refill of spares, the removal of trash) may still be on their way out when the last test ends.
 GRACE_SECONDS = 10.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the long tests too")
+    parser.addoption("--machine", choices=["shared", "alone"], help="run only the tests that may share the machine, or only the others")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Short, because the paths of unix sockets end at 107 bytes; enterable, because as root the servers run as other users.
+    if hasattr(config, "workerinput"):  # beside the root of the session that started this worker, not below it
+        tempfile.tempdir, config.option.basetemp = config.workerinput["above"], None
+    config.stash[ABOVE] = tempfile.gettempdir()
     root = Path(tempfile.mkdtemp(prefix="hw-"))
     root.chmod(0o711)
     os.environ["TMPDIR"] = tempfile.tempdir = str(root)
@@ -38,6 +44,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--all"):
         settings.register_profile("all", max_examples=1000)
         settings.load_profile("all")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where to make its root."""
+    node.workerinput["above"] = node.config.stash[ABOVE]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many workers `-n auto` means: one more than cores, since most tests wait for servers; none for tests that were named."""
+    return 0 if any("::" in each for each in config.args) else (os.cpu_count() or 1) + 1
 
 
 def pytest_report_header() -> list[str]:
@@ -55,6 +73,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="long: runs with --all"))
+    if machine := config.getoption("--machine"):
+        alone = [item for item in items if item.get_closest_marker("alone")]
+        shared = [item for item in items if not item.get_closest_marker("alone")]
+        items[:], left_out = (alone, shared) if machine == "alone" else (shared, alone)
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -1,7 +1,8 @@
 """Runs every check of the project one after the other, then pytest, and ends with one line of counts in which each check is one test.
 
-It decides nothing: what is checked, and how strictly, stands in `pyproject.toml`. With `--all` alone, the tests on whole instances are run
-with the servers of other Debian releases, too.
+It decides nothing: what is checked, and how strictly, stands in `pyproject.toml`. Tests run in several processes at once, most of them wait
+more than they compute; those marked `alone` run after them, one by one. With `--all` alone, the tests on whole instances are run with the
+servers of other Debian releases, too.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ ON_INSTANCES = tuple(
     f"tests/real/test_{name}.py"
     for name in ("life", "pooler_life", "tls", "people", "verify", "programs", "parsers_pooler", "parsers_server")
 )
+# What the marker `alone` says. A worker that has nothing left takes from the others, so a file's own instance may be made twice, no more.
+SHARED, ALONE = ("-n", "auto", "--dist", "worksteal", "--machine", "shared"), ("-n", "0", "--machine", "alone")
+NONE_COLLECTED = 5  # pytest's exit code
 # Real servers on a busy machine: a few failures are looked at twice. More than these are a fault, not chance.
 MOST_AGAIN = 5
 
@@ -75,11 +79,12 @@ def count(report: Path) -> Count:
 
 def pytest(options: list[str], environment: Mapping[str, str] | None = None) -> Count:
     """Run pytest; a few that failed are run once more, and what passes then is said to be unsteady, aloud, before it counts as passed."""
-    first, code = _pytest(options, environment or {})
-    if code != 1 or not 0 < first.failed <= MOST_AGAIN:
-        return first if code == 0 or first.failed else first + Count(failed=1)
+    ran = [_pytest([*how, *options], environment or {}) for how in (SHARED, ALONE)]
+    first, codes = sum((counted for counted, _ in ran), Count()), {code for _, code in ran}
+    if codes - {0, 1, NONE_COLLECTED} or codes == {NONE_COLLECTED} or not 0 < first.failed <= MOST_AGAIN:
+        return first if first.failed or (codes <= {0, NONE_COLLECTED} and 0 in codes) else first + Count(failed=1)
     print(f"{first.failed} failed; once more, alone:", flush=True)
-    again, _ = _pytest([*options, "--last-failed", "--last-failed-no-failures=none"], environment or {})
+    again, _ = _pytest(["-n", "0", *options, "--last-failed", "--last-failed-no-failures=none"], environment or {})
     unsteady = first.failed - again.failed if again.passed else 0
     print(f"unsteady, failed above and passed alone: {unsteady}", flush=True)
     return Count(first.passed + unsteady, first.failed - unsteady, first.skipped)
@@ -112,11 +117,13 @@ def with_other_releases() -> Count:
 
 def main() -> int:
     """Check and test; exit code 1 when anything failed."""
+    began = monotonic()
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     options = sys.argv[1:]
     total = sum((run(check) for check in CHECKS), Count()) + pytest(options)
     if options == ["--all"]:
         total += with_other_releases()
+    print(f"all of it took {monotonic() - began:.0f} s", flush=True)
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed else 0
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.real.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]))
@@ -245,12 +245,3 @@ def _at_work(home: Path) -> dict[int, str]:
             if line and (place in line or mark in (entry / "environ").read_bytes().split(b"\0")):
                 found[int(entry.name)] = line.decode(errors="replace")
     return found
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago, from below those that the kernel gives to clients."""
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from howdah.core.instance import Instance
@@ -16,6 +18,8 @@ from howdah.host.installed import Binary
 from howdah.host.postgres import Seat
 
 HBA = "local all postgres peer map=howdah\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+PORTS = range(20_000, 32_000)  # below /proc/sys/net/ipv4/ip_local_port_range
+_ASKED = itertools.count(secrets.randbelow(len(PORTS)))  # other sessions on this machine begin elsewhere
 
 
 def server_account() -> accounts.Account | None:
@@ -24,10 +28,15 @@ def server_account() -> accounts.Account | None:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that was free a moment ago: of those that the kernel gives to no client, and to no other worker, each once."""
+    share = len(PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for asked in itertools.islice(_ASKED, share):
+        port = PORTS[own + asked % share]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise AssertionError(f"no port of {PORTS} is free")
 
 
 def poolers() -> tuple[Binary, ...]:
