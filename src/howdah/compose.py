@@ -5,6 +5,8 @@ Everything heavy is imported inside the function that needs it: a command that o
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +15,9 @@ from howdah.store.lease import holder_of, lease
 from howdah.store.sqlite import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from typing import Any
+    from typing import Any, NoReturn
 
     from howdah.connect import Snippet, Target
     from howdah.core.aging import Older
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from howdah.core.programs import Used
     from howdah.core.room import Room
     from howdah.host.local import LocalHost
+    from howdah.host.ownfiles import Edit
+    from howdah.secret import Secret
     from howdah.service.reading import Reading
     from howdah.service.verbs import Service
     from howdah.verify import Report
@@ -131,6 +135,94 @@ def snippet(client: str, target: Target) -> Snippet:
     from howdah.connect import snippet as write
 
     return write(client, target)
+
+
+def environment(target: Target) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the variables that libpq's programs need for a target, and those that must not be there."""
+    from howdah.connect import env
+
+    return env.variables(target), env.leftovers(target)
+
+
+def environment_names() -> tuple[str, ...]:
+    """Return every variable that `environment` may set."""
+    from howdah.connect import env
+
+    return env.NAMES
+
+
+def assignments(wanted: Mapping[str, str], gone: Sequence[str]) -> list[str]:
+    """Return lines by which a shell sets and unsets variables."""
+    from howdah.connect import env
+
+    return env.lines(wanted, gone)
+
+
+def psql(want: Instance) -> Path:
+    """Return the psql to reach an instance with."""
+    from howdah.host import shell
+
+    return shell.psql(want.version)
+
+
+def become_psql(program: Path, words: Sequence[str], wanted: Mapping[str, str], gone: Sequence[str]) -> NoReturn:
+    """Go on as psql, with these variables and without those."""
+    from howdah.host import shell
+
+    shell.become(program, words, shell.environment(wanted, gone))
+
+
+def write_service(home: Path, want: Instance, target: Target) -> dict[str, Any]:
+    """Put a target into the caller's service file, and its password, where it is kept, into his passfile."""
+    from howdah.connect import _servicefile as texts
+    from howdah.core.layout import Layout
+    from howdah.host import ownfiles, passfile
+
+    owner, service, passwords = texts.Owner(target.label, want.id), *_own_places(home)
+    secret = passfile.password(Layout(home, want.id).passfile, target.user)
+    plain = replace(target, passfile=None)
+    edits: dict[Path, Edit] = {service: lambda text: texts.with_section(text, owner, plain)}
+    if secret is not None:
+        edits[passwords] = lambda text: texts.with_password(text, owner, plain, secret)
+        edits[passwords](ownfiles.seen(passwords))  # refused before anything is written
+    changed = [str(path) for path, edit in edits.items() if ownfiles.change(path, edit, private=path == passwords)]
+    kept = str(passwords) if secret is not None else None
+    return {"service": target.label, "service_file": str(service), "passfile": kept, "changed": changed}
+
+
+def remove_service(home: Path, name: str, identity: str | None) -> dict[str, Any]:
+    """Take an instance out of the caller's service file and passfile, by its name and, where it is known, its id."""
+    from howdah.connect import _servicefile as texts
+    from howdah.host import ownfiles
+
+    ours, (service, passwords) = texts.marked_by(name, identity), _own_places(home)
+    found = texts.sections(ownfiles.seen(service), ours)
+    edits: dict[Path, Edit] = {
+        service: lambda text: texts.without_sections(text, ours),
+        passwords: lambda text: texts.without_passwords(text, ours),
+    }
+    concerned = [path for path, edit in edits.items() if edit(before := ownfiles.seen(path)) != before]
+    changed = [str(path) for path in concerned if ownfiles.change(path, edits[path], private=path == passwords)]
+    return {"services": list(found), "changed": changed}
+
+
+def follow_password(home: Path, want: Instance, user: str, password: Secret | None) -> Path | None:
+    """Change a user's password in the caller's passfile where Howdah wrote it there; return the file where it changed."""
+    from howdah.connect import _servicefile as texts
+    from howdah.host import ownfiles
+
+    ours, (_, passwords) = texts.marked_by(want.name, want.id), _own_places(home)
+    before = ownfiles.seen(passwords)
+    if texts.with_new_password(before, ours, user, password) == before:
+        return None
+    ownfiles.change(passwords, lambda text: texts.with_new_password(text, ours, user, password), private=True)
+    return passwords
+
+
+def _own_places(home: Path) -> tuple[Path, Path]:
+    from howdah.host import ownfiles
+
+    return ownfiles.service_file(os.environ), ownfiles.passfile(os.environ, home)
 
 
 def boot_seen(home: Path) -> BootSeen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from howdah.cli import pages
+from howdah.cli import pages, services
 from howdah.cli.request import Request
 from howdah.cli.verb import Name, verb
 from howdah.phrase import Phrase, say
@@ -35,6 +35,7 @@ def delete(request: Request, name: Name) -> None:
     """Delete an instance: nothing serves, ports are free, keys and passwords are gone. Its data stays in the trash for ten minutes."""
     done = request.service.delete(name, request.caller)
     _finish(request, done, _deleted(request, done))
+    services.forget(request, done)
 
 
 def _deleted(request: Request, done: Done) -> Phrase:

@@ -27,6 +27,10 @@ User = Annotated[str | None, typer.Option("--user", metavar="U", help="the user;
 SslMode = Annotated[
     str | None, typer.Option("--sslmode", metavar="require|verify-full", help="verify-full if not said: who answers is verified, too")
 ]
+WriteService = Annotated[
+    bool, typer.Option("--write-service", help="write nothing but a section into your pg_service.conf, and the password into your passfile")
+]
+RemoveService = Annotated[bool, typer.Option("--remove-service", help="take both out of them again, also when the instance is gone")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="also write what was found, with all that an auditor needs, as JSON")
 ]
@@ -91,20 +95,29 @@ def connect(
     database: Database = None,
     user: User = None,
     sslmode: SslMode = None,
+    write_service: WriteService = False,
+    remove_service: RemoveService = False,
 ) -> None:
     """Write what a client needs to connect: a command, a string or a program, right for its driver and for the pool mode."""
     from howdah import compose
+    from howdah.cli import services
 
-    _one_of("--via", via, ("pooled", "direct"))
-    _one_of("--sslmode", sslmode, ("require", "verify-full"))
+    one_of("--via", via, ("pooled", "direct"))
+    one_of("--sslmode", sslmode, ("require", "verify-full"))
+    if remove_service:
+        return services.remove(request, name)
     target = request.reading.target(name, via, database, user, sslmode)
+    if write_service:
+        return services.write(request, name, target)
     found = compose.snippet(client, target)
     request.screen.answer(_shape(found, target), lambda: found.text.removesuffix("\n").split("\n"))
     for note in found.notes:
         request.screen.note(_remark(request.screen, note))
+    return None
 
 
-def _one_of(option: str, word: str | None, choices: tuple[str, ...]) -> None:
+def one_of(option: str, word: str | None, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is none of these."""
     if word is not None and word not in choices:
         expected = ", ".join(choices)
         raise Invalid(

@@ -35,6 +35,8 @@ PLACES: Mapping[str, str] = {
     "members": "members",
     "verify": "proof",
     "connect": "proof",
+    "env": "shell",
+    "psql": "shell",
     "operations": "story",
     "logs": "story",
     "ca": "machine",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from howdah.cli import pages, shapes
+from howdah.cli import pages, services, shapes
 from howdah.cli.request import Request
 from howdah.cli.verb import Name, verb
 from howdah.errors import Invalid
@@ -42,6 +42,7 @@ def delete(request: Request, name: Name, user: User) -> None:
     """Delete a user; what it owned goes to the owner of each database."""
     done = request.service.delete_user(name, user, request.caller)
     _finish(request, done, say("deleted user {user} ({duration})", user=user, duration=pages.took(done)))
+    services.follow(request, done, user)
 
 
 @verb("users password", changes=True, example="howdah users password shop app --password-stdin < password.txt")
@@ -50,6 +51,7 @@ def password(request: Request, name: Name, user: User, password_stdin: FromStdin
     secret = request.password(from_stdin=password_stdin)
     done = request.service.set_password(name, user, secret, request.caller)
     _finish(request, done, say("changed the password of {user} ({duration})", user=user, duration=pages.took(done)))
+    services.follow(request, done, user)
 
 
 @verb("users grant", changes=True, example="howdah users grant shop report --database stock")

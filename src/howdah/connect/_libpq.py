@@ -82,7 +82,12 @@ def passfile_line(target: Target, password: Secret) -> Secret:
     (pwdfMatchesString in fe-connect.c), and which a backslash makes literal as it does any character.
     """
     fields = (target.endpoint.host, str(target.endpoint.port), target.database, target.user, password.reveal())
-    return Secret(":".join(re.sub(r"[:\\*]", r"\\\g<0>", field) for field in fields))
+    return Secret(":".join(map(escaped, fields)))
+
+
+def escaped(field: str) -> str:
+    """Return a field of a passfile as it stands there."""
+    return re.sub(r"[:\\*]", r"\\\g<0>", field)
 
 
 def notes(target: Target, asks: bool = False, binds: bool = True) -> tuple[Phrase, ...]:

@@ -40,6 +40,12 @@ def keep(path: Path, user: str, password: Secret | None) -> None:
         files.remove(path)
 
 
+def password(path: Path, user: str) -> Secret | None:
+    """Return the password that the file has for a user."""
+    found = next((line for line in (files.read(path) or "").splitlines() if line.startswith(_line(user))), None)
+    return Secret(re.sub(r"\\(.)", r"\1", found[len(_line(user)) :])) if found is not None else None
+
+
 def holds(path: Path, user: str) -> bool:
     """Tell whether the file has this user's password."""
     return any(line.startswith(_line(user)) for line in (files.read(path) or "").splitlines())

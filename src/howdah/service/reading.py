@@ -34,6 +34,10 @@ class Reading:
         except NotFound:
             return None
 
+    def found(self, name: str) -> Instance:
+        """Return the instance of that name, or refuse."""
+        return self.store.find(name)
+
     def all(self) -> list[Seen]:
         """Return every instance with a quick look."""
         return [self.look(want) for want in self.store.instances()]
