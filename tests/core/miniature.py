@@ -286,6 +286,10 @@ class Miniature:
     def _loaded(self, each: Generation, files: Sequence[WantedFile]) -> Generation:
         return replace(each, config=texts.wanted_config(files), loaded=texts.pooler_digest(files))
 
+    def steer_pooler(self, want: Instance, number: int) -> None:
+        if self._act("steer_pooler"):
+            self.generations[number] = replace(self.generations[number], steered=True)
+
     def change_pooler(self, want: Instance, number: int, files: Sequence[WantedFile]) -> None:
         if self._act("change_pooler", "".join(each.text for each in files)):
             self.generations[number] = self._loaded(self._lying(self.generations[number], files), files)

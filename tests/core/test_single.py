@@ -260,6 +260,7 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     "an old certificate served by the pooler": (lambda w: w.told("pooled", serial="older"), ("ReloadPooler",)),
     "an empty older generation": (lambda w: w.older(clients=()), ("RetirePooler",)),
     "a dead older generation": (lambda w: w.older(alive=False), ("RetirePooler",)),
+    "a pooler whose place has changed": (lambda w: w.older().newest(steered=False), ("SteerPooler",)),
     "a paused database": (lambda w: w.newest(halted=("orders",)), ("ResumePooler",)),
     "statistics not created": (in_database("orders", extensions=frozenset()), ("CreateExtension",)),
     "nobody sweeps the logs": (lambda w: w.on_server(swept=False), ("SweepLogs",)),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from howdah.host import accounts, files, installed, keeper, pgbouncer, process
+from howdah.host import accounts, files, installed, keeper, pgbouncer, process, steering
 from howdah.host.console import console
 from howdah.host.keeper import Plan
 from howdah.host.process import Process
@@ -176,34 +176,32 @@ def test_a_pgbouncer_that_dies_young_is_started_ever_more_rarely(bed: Bed) -> No
     bed.pid(directory)
 
 
-def test_it_knows_its_place_in_the_group() -> None:
+def test_it_counts_the_members_of_a_group() -> None:
     families = [(socket.AF_INET, "127.0.0.1"), *([(socket.AF_INET6, "::1")] if has_ipv6() else [])]
     for family, address in families:
         port = free_port(address)
         assert keeper.listeners(family, address, port) == 0
-        first, index = keeper.listen(address, port, 8)
-        second, next_index = keeper.listen(address, port, 8)
-        with first, second:
-            assert (index, next_index) == (0, 1)
+        with keeper.listen(address, port, 8), keeper.listen(address, port, 8):
             assert keeper.listeners(family, address, port) == 2
             assert keeper.listeners(family, address, port + 1) == 0
 
 
 def test_connections_go_where_they_are_steered() -> None:
     port = free_port()
-    (first, _), (second, index) = keeper.listen("127.0.0.1", port, 64), keeper.listen("127.0.0.1", port, 64)
+    group = ("127.0.0.1", port)
+    first, second = keeper.listen(*group, 64), keeper.listen(*group, 64)
     with first, second:
         first.setblocking(False)
         second.setblocking(False)
-        for target, other in ((first, second), (second, first)):
-            assert keeper.steer(second, 0 if target is first else index)
+        for place, (target, other) in enumerate(((first, second), (second, first))):
+            assert keeper.steer(second, steering.program(group, [place]))
             clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
             accepted = [target.accept()[0] for _ in clients]
             with pytest.raises(BlockingIOError):
                 other.accept()
             for each in (*clients, *accepted):
                 each.close()
-        first.close()  # index 1 is no more: the kernel falls back to the one that is left
+        first.close()  # place 1 is no more: the kernel falls back to the one that is left
         socket.create_connection(("127.0.0.1", port)).close()
         second.accept()[0].close()
 
@@ -216,9 +214,9 @@ def test_a_newcomer_gets_no_login_until_it_is_told_to_take_them(bed: Bed) -> Non
     for _ in range(20):
         login(bed.port)
     assert (bed.logins(one), bed.logins(two)) == (20, 0)
-    assert (two / "lock").read_text() == "holding\n"
-    process.send(bed.keepers[1], signal.SIGUSR1)
-    assert process.wait_until(lambda: (two / "lock").read_text() == "steering\n", 5)
+    assert pgbouncer.word(two) == "holding"
+    assert steering.steer([two])
+    assert pgbouncer.steering(two)
     for _ in range(20):
         login(bed.port)
     assert (bed.logins(one), bed.logins(two)) == (20, 20)
@@ -232,8 +230,7 @@ def test_every_address_is_held_and_steered(bed: Bed) -> None:
     bed.pid(one)
     two = bed.keep("g2")
     bed.pid(two)
-    process.send(bed.keepers[1], signal.SIGUSR1)
-    assert process.wait_until(lambda: (two / "lock").read_text() == "steering\n", 5)
+    assert steering.steer([two])
     for address in ("127.0.0.1", "::1"):
         for _ in range(10):
             login(bed.port, address)

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from howdah.errors import Conflict, Failed, Unavailable, Unsupported
-from howdah.host import accounts, admin, files, installed, pgbouncer, process, trial
+from howdah.host import accounts, admin, files, installed, pgbouncer, process, steering, trial
 from howdah.host.accounts import Account
 from howdah.host.console import console
 from howdah.host.installed import Binary
@@ -379,7 +379,7 @@ def test_no_login_is_lost_in_five_changes_of_generation(pool: Pool) -> None:
         nonlocal directory
         for number in range(1, 6):
             newer = pool.start(f"g{number}")
-            assert pgbouncer.take_over(newer)
+            assert steering.steer([newer])
             assert admin.drain(directory, seconds=5) == 0
             assert pgbouncer.stop_generation(directory)
             directory = newer
@@ -387,6 +387,66 @@ def test_no_login_is_lost_in_five_changes_of_generation(pool: Pool) -> None:
     pool.under_load(change_five_times)
     assert pool.failures == []
     assert pool.logins > 0
+
+
+def test_any_number_of_generations_serve_and_the_newest_gets_the_logins_whoever_goes(pool: Pool) -> None:
+    directories, sessions = [], []
+    for name in ("g1", "g2", "g3", "g4"):
+        directories.append(pool.start(name))
+        assert steering.steer(directories[-1:])
+        sessions.append(pool.connect())
+        assert serves(sessions[-1], directories) == directories[-1]
+    newest = directories[-1]
+    assert steering.holds(newest)
+
+    def end_in_turn() -> None:
+        for place in (1, 0, 0):  # a middle one, then the first: each time the last takes over the place that was left
+            sessions.pop(place).close()
+            assert admin.drain(directories[place], seconds=5) == 0
+            pgbouncer.stop_generation(directories.pop(place))
+            assert not steering.holds(newest)
+            assert steering.steer([newest])
+            assert steering.holds(newest)
+            for each in sessions:
+                each.execute("select 1")
+            with pool.connect() as arrived:
+                assert serves(arrived, directories) == newest
+
+    pool.under_load(end_in_turn)
+    assert pool.failures == []
+    for each in sessions:
+        each.close()
+
+
+def serves(session: psycopg.Connection[tuple[object, ...]], directories: list[Path]) -> Path:
+    """Return the directory of the PgBouncer that serves a session, by the port from which it came."""
+    with socket.socket(fileno=os.dup(session.pgconn.socket)) as end:
+        port = end.getsockname()[1]
+    return next(each for each in directories if port in {client.port for client in admin.clients(each)})
+
+
+def test_two_that_went_at_once_leave_no_doubt(pool: Pool) -> None:
+    directories = [pool.start(name) for name in ("g1", "g2", "g3", "g4")]
+    assert steering.steer(directories[-1:])
+    for each in directories[:2]:
+        pgbouncer.stop_generation(each)
+    fifth = pool.start("g5")
+    assert steering.steer([fifth])
+    with pool.connect() as arrived:
+        assert serves(arrived, [*directories[2:], fifth]) == fifth
+    (fifth / "steered").write_text("[1")  # half written
+    assert not steering.holds(fifth)
+    assert steering.steer([fifth])
+
+
+def test_several_get_the_logins_by_turns(pool: Pool) -> None:
+    pool.start("old")
+    lanes = [pool.start(name) for name in ("g1", "g1.2", "g1.3")]
+    assert steering.steer(lanes)
+    sessions = [pool.connect() for _ in range(60)]
+    assert {serves(each, [pool.root / "old", *lanes]) for each in sessions} == set(lanes)  # by chance alone: 1 in 10^10 lacks one
+    for each in sessions:
+        each.close()
 
 
 def test_a_pooler_without_keeper_serves_on_until_a_generation_replaces_it(pool: Pool) -> None:
@@ -401,8 +461,8 @@ def test_a_pooler_without_keeper_serves_on_until_a_generation_replaces_it(pool: 
         with pytest.raises(Conflict, match="lives there without one"):
             pgbouncer.start_generation(old, pool.plan, account=pool.account)
         with pytest.raises(Failed, match="no keeper is alive"):
-            pgbouncer.take_over(old)
-        assert pgbouncer.take_over(pool.start("g2"))
+            steering.steer([old])
+        assert steering.steer([pool.start("g2")])
         assert admin.drain(old, seconds=5) == 0
         assert pgbouncer.stop_generation(old)
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.conftest import processes_below
-from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, Waiting, clients, place, prove, scalar, strays
+from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, Waiting, clients, kill, place, prove, scalar, strays
 from tests.real.servers import free_port, poolers, version_of
 
 from howdah import wire
@@ -151,12 +151,30 @@ def test_a_swap_on_the_same_port_loses_no_login(here: Place) -> None:
 
 
 def test_a_second_swap_while_one_still_drains(here: Place) -> None:
-    with here.login() as kept:
-        assert scalar(kept, "SELECT 1") == 1
-        for backlog in ("600", "700"):
-            here.pool({"listen_backlog": backlog})
-            assert here.ask("SELECT 2") == 2
-        assert len(pgbouncer.numbers(here.layout().pool)) <= 2
+    """However many changes come while sessions last, none is ended, and new ones come to the newest: also when an older one has gone."""
+    kept = [here.login()]
+    for backlog in ("600", "700", "800"):
+        here.pool({"listen_backlog": backlog})
+        kept.append(here.login())
+        assert len(here.newest().clients) == 1, "who arrives comes to the newest"
+    assert [scalar(each, "SELECT 3") for each in kept] == [3] * 4
+    first, second, _, last = kept
+    second.close()
+    assert wait_until(lambda: here.seen().pooler[1].clients == (), 5)
+    assert here.repair() == ("RetirePooler",)
+    assert len(here.seen().pooler) == 3
+    assert here.newest().steered
+    with here.login():
+        assert len(here.newest().clients) == 2
+        dead = pgbouncer.quick_look(here.layout().generation(here.seen().pooler[1].number))
+        kill(*filter(None, (dead.keeper, dead.member)))  # the kernel moves the newest into its place, and nobody saw it
+        assert not here.newest().steered
+        assert here.repair() == ("SteerPooler", "RetirePooler")
+        assert [scalar(each, "SELECT 4") for each in (first, last)] == [4, 4]
+        with here.login():
+            assert len(here.newest().clients) == 3
+    for each in kept:
+        each.close()
     wait_until(lambda: all(each.clients == () for each in here.seen().pooler[:-1]), 5)
     here.repair()
     prove(here)

@@ -161,6 +161,7 @@ class Generation:
     clients: tuple[Session, ...] = ()
     plaintext: tuple[Session, ...] = ()
     proven: bool = True  # a login was made before it took the logins over
+    steered: bool = True  # and they still come to it: nobody has left the kernel's group since
     bounded: bool = True  # its logs are kept within today's limit
 
 

@@ -298,6 +298,19 @@ class StartPooler(Step):
 
 
 @dataclass(frozen=True)
+class SteerPooler(Step):
+    """Have new logins come to a generation again, after another one has left."""
+
+    what = say("send new logins to the newest PgBouncer")
+    touches = frozenset({"pooler", "pooled"})
+
+    number: int
+
+    def apply(self, host: Host) -> None:
+        host.steer_pooler(self.want, self.number)
+
+
+@dataclass(frozen=True)
 class ChangePooler(Step):
     """Try new files beside the live pooler, put them in place, reload, and prove it; on a mismatch the old ones return."""
 

@@ -21,6 +21,7 @@ from howdah.core.steps import (
     ResumePooler,
     RetirePooler,
     StartPooler,
+    SteerPooler,
     Step,
 )
 from howdah.phrase import Phrase, say
@@ -69,6 +70,14 @@ def pooler_begun(want: Instance, seen: Observed) -> Sequence[Step]:
     if want.pooler is None or want.settled or seen.pooler:
         return ()
     return (BeginPooler(want, say("PgBouncer can start while PostgreSQL does"), _files(want, seen)),)
+
+
+def pooler_steered(want: Instance, seen: Observed) -> Sequence[Step]:
+    """New logins come to the newest generation, also after one has left the row and the places in the kernel's group have changed."""
+    newest = _newest(seen)
+    if want.pooler is None or newest is None or newest.steered or not (newest.proven and newest.keeper and newest.reachable):
+        return ()
+    return (SteerPooler(want, say("an older generation of the pooler has gone"), newest.number),)
 
 
 def pooler_running(want: Instance, seen: Observed) -> Sequence[Step]:

@@ -313,6 +313,7 @@ ENGINE = Engine(
             plaintext_ended,
             people,
             lookup,
+            pooling.pooler_steered,
             pooling.pooler_running,
             pooling.pooler_plaintext_ended,
             pooling.pooler_retired,

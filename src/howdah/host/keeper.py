@@ -4,11 +4,11 @@
 
 One keeper serves one generation, one PgBouncer in one directory, as `keeper.json` there says. It runs as PgBouncer's own user with
 the standard library only (`python3 -I -S keeper.py keeper.json`, Python 3.9 or later), from a copy beside its `keeper.json`. It has no
-protocol but two signals: SIGUSR1 steers all new logins of its addresses to this generation, SIGTERM ends the care and leaves PgBouncer
-running. It never reads a pooler's configuration and never ends a PgBouncer.
+protocol but two signals: SIGUSR1 has it steer the new logins of its addresses as the file `steer` says, SIGTERM ends the care and leaves
+PgBouncer running. It never reads a pooler's configuration and never ends a PgBouncer.
 
 That it lives is told by a record lock on `lock`, which also names its pid (`F_GETLK`), dies with it and is not inherited by children;
-the file's one line says `holding`, or `steering` once the logins come here.
+the file's one line says `holding`, and after a SIGUSR1 the word that `steer` gave it.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def listeners(family: int, address: str, port: int) -> int:
     return sum(found[:2] == (wanted, port) for found in listening(family))
 
 
-def listen(address: str, port: int, backlog: int) -> tuple[socket.socket, int]:
-    """Return a new listening socket of the address's group, and its index there; until steered, logins go on to the first member."""
+def listen(address: str, port: int, backlog: int) -> socket.socket:
+    """Return a new listening socket of the address's group; until steered, logins go on to where they went."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     held = socket.socket(family, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -142,27 +142,39 @@ def listen(address: str, port: int, backlog: int) -> tuple[socket.socket, int]:
         held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
         held.bind((address, port))
-        index = listeners(family, address, port)
+        before = listeners(family, address, port)
         held.listen(backlog)
     except OSError as error:
         give_up(f"cannot listen on {address} port {port}: {error.strerror}")
-    if index:
-        steer(held, 0)
-    return held, index
+    if before == 1:  # it had nobody to be steered away from; in a group of more a program is at work already
+        steer(held, struct.pack("=HBBI", BPF_RET_K, 0, 0, 0))
+    return held
 
 
-def steer(held: socket.socket, index: int) -> bool:
-    """Send all new connections of the group to its member `index`, by a constant program of classic BPF; False where that is not allowed.
+def steer(held: socket.socket, program: bytes) -> bool:
+    """Choose by a program of classic BPF who gets each new connection of the group; False where that is not allowed.
 
-    An index that no longer exists makes the kernel choose by hash again, so nothing needs to be undone when old members close.
+    The program belongs to the group and outlives us. A place that does not exist makes the kernel choose by hash.
     """
-    program = array.array("B", struct.pack("=HBBI", BPF_RET_K, 0, 0, index))
+    code = array.array("B", program)
     try:
-        held.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("HP", 1, program.buffer_info()[0]))
+        held.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, struct.pack("HP", len(program) // 8, code.buffer_info()[0]))
     except OSError as error:
         log(f"cannot steer: {error.strerror}")
         return False
     return True
+
+
+def steer_as_told(held: list[socket.socket]) -> str:
+    """Steer each group by its program in the file `steer`; return the word that the file has for that, or for a refusal."""
+    try:
+        with open("steer", encoding="utf-8") as file:
+            told = json.load(file)
+        done = [steer(each, bytes.fromhex(told["programs"]["{} {}".format(*each.getsockname()[:2])])) for each in held]
+        return str(told["word"] if all(done) else told["otherwise"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log(f"cannot steer: {error!r}")
+        return "holding"
 
 
 def listen_unix(path: str, mode: int, backlog: int) -> socket.socket:
@@ -208,12 +220,12 @@ def become_pgbouncer(plan: Plan, sockets: list[socket.socket]) -> NoReturn:
         os._exit(127)
 
 
-def keep(plan: Plan, lock: int, held: list[tuple[socket.socket, int]]) -> NoReturn:
+def keep(plan: Plan, lock: int, held: list[socket.socket]) -> NoReturn:
     """Start PgBouncer, and again whenever it ends: at once, or after a growing delay while it dies young."""
     delay = 0.0
     while True:
         began = time.monotonic()
-        pid = start(plan, [each for each, _ in held])
+        pid = start(plan, held)
         ended = status = 0
         while not ended:
             signalled = signal.sigtimedwait(OBEYED, LOOK_SECONDS)
@@ -263,7 +275,7 @@ def keep_tail(log: BinaryIO, start: int, path: str) -> None:
             before.write(piece)
 
 
-def rest(seconds: float, lock: int, held: list[tuple[socket.socket, int]]) -> None:
+def rest(seconds: float, lock: int, held: list[socket.socket]) -> None:
     """Wait, and obey signals meanwhile."""
     deadline = time.monotonic() + seconds
     while (remaining := deadline - time.monotonic()) > 0:
@@ -272,15 +284,13 @@ def rest(seconds: float, lock: int, held: list[tuple[socket.socket, int]]) -> No
             obey(signalled.si_signo, lock, held)
 
 
-def obey(signum: int, lock: int, held: list[tuple[socket.socket, int]]) -> None:
+def obey(signum: int, lock: int, held: list[socket.socket]) -> None:
     """Do what a signal asks; SIGCHLD only wakes."""
     if signum == signal.SIGTERM:
         log("ends; PgBouncer runs on")
         sys.exit(0)
     if signum == signal.SIGUSR1:
-        # Every address, whatever the others answered; alone in its group a socket has nothing to steer away from.
-        steered = [steer(each, index) for each, index in held if index]
-        mark(lock, "steering" if all(steered) else "unsteered")
+        mark(lock, steer_as_told(held))
 
 
 def main(path: str) -> NoReturn:

@@ -282,6 +282,10 @@ class LocalHost(LocalWatch):
         else:
             pooler.start_first(seat, want, number, wanted, self._login(want))
 
+    def steer_pooler(self, want: Instance, number: int) -> None:
+        """Send new logins to a generation again."""
+        pooler.steer(self.layout(want.id), number)
+
     def change_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
         """Try the files, put them in place, reload, prove."""
         seat = self._pool_seat(want)

@@ -1,8 +1,7 @@
 """Generations of a pooler on this machine: one keeper and one PgBouncer in one directory; started, looked at, commanded, drained, ended.
 
 A planned change that a RELOAD cannot make is a new generation on new sockets of the same SO_REUSEPORT group: start it, take the logins
-over, drain the old one, end it; no login is lost. There are never more than two at a time: end the older before a third is started,
-for a third would not know its place in the group once the first has gone. Alive, reachable and right are three facts: the first two are
+over (`steering`), drain the old one, end it; no login is lost. Alive, reachable and right are three facts: the first two are
 seen here, the third is compared by `differences`. Nothing here renders or judges a configuration.
 """
 
@@ -36,7 +35,6 @@ from howdah.phrase import Phrase, say
 SIGQUIT_SINCE = (1, 23)
 STATE_SINCE = (1, 19)
 COMPLAINT = re.compile(r".*? \[(?P<pid>\d+)\] (?:ERROR|FATAL) (?P<words>.*)")
-TAKEN = ("steering", "unsteered")  # what a keeper's lock says once it was told to take the logins over
 ATTEMPT_SECONDS = 2.0  # one that ends at its start leaves whoever waits in the queue of its socket without an answer
 NOT_RUNNING = say("it is not running")
 
@@ -246,21 +244,19 @@ def _last_words(directory: Path) -> str:
     return told[-1].partition("] ")[2] if told else "it left no log"
 
 
-def take_over(directory: Path, *, seconds: float = 20) -> bool:
-    """Send all new logins of this generation's addresses to it, away from older ones; False where the kernel does not let it steer."""
-    word = _word(directory)
-    if word == "steering":
-        return True
-    found = quick_look(directory).keeper
-    if found is None or not process.send(found, signal.SIGUSR1):
-        raise Failed("keeper_dead", say("cannot take logins over: no keeper is alive in {directory}", directory=directory))
-    if not process.wait_until(lambda: _word(directory) in TAKEN, seconds):
-        raise Failed("keeper_silent", say("cannot take logins over: the keeper does not answer within {seconds} s", seconds=seconds))
-    return _word(directory) == "steering"
-
-
-def _word(directory: Path) -> str:
+def word(directory: Path) -> str:
+    """Return what a generation's keeper says of itself: `holding`, or how it was last told to steer."""
     return (files.read(directory / "lock", 64) or "").strip()
+
+
+def steering(directory: Path) -> bool:
+    """Tell whether new logins of the whole group were sent here."""
+    return word(directory).startswith("steering")
+
+
+def taken(directory: Path) -> bool:
+    """Tell whether they were to be; the kernel may not let us."""
+    return word(directory).startswith(("steering", "unsteered"))
 
 
 def numbers(pool: Path) -> list[int]:
@@ -306,8 +302,7 @@ def look(directory: Path, *, seconds: float = ANSWER_SECONDS) -> GenerationSeen:
     """See a generation as it is: what is alive, and what its console says within `seconds`."""
     alive = quick_look(directory)
     member = alive.member or next(iter(members(directory)), None)
-    word = _word(directory)
-    seen = GenerationSeen(directory, read_plan(directory), alive.keeper, member, word == "steering", word in TAKEN)
+    seen = GenerationSeen(directory, read_plan(directory), alive.keeper, member, steering(directory), taken(directory))
     if member is None or seen.plan is None:
         return seen
     if process.halted(member.pid):

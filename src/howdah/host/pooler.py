@@ -20,7 +20,7 @@ from howdah.core.instance import PROBE_ROLE, Instance
 from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
 from howdah.errors import Failed, Lacking, Refusal
-from howdah.host import addresses, admin, disk, files, installed, outside, pgbouncer, process, trial
+from howdah.host import addresses, admin, disk, files, installed, outside, pgbouncer, process, steering, trial
 from howdah.host.accounts import Account
 from howdah.host.installed import Binary
 from howdah.host.keeper import Plan
@@ -29,6 +29,7 @@ from howdah.phrase import Phrase, say
 # how long a new generation's start waits for the clients of the older one that are about to leave anyway
 _LEAVING_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
+_CLOSING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def _generation(layout: Layout, number: int) -> Generation:
         number=number,
         keeper=seen.keeper is not None,
         proven=seen.steering or (seen.taken and not numbers_before(layout, number)),
+        steered=present(layout) == [number] or steering.holds(directory),
         alive=seen.member is not None,
         reachable=seen.reachable,
         identity=f"{seen.member.pid}-{seen.member.started}" if seen.member else "",
@@ -155,20 +157,18 @@ def _ini(wanted: Sequence[WantedFile]) -> str:
 def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
     """Start a generation whose files were tried, and send new logins to it."""
     _launch(seat, want, number, wanted)
-    pgbouncer.take_over(seat.layout.generation(number))
+    steer(seat.layout, number)
     for each in numbers_before(seat.layout, number)[-1:]:
         _let_leave(seat.layout.generation(each))
 
 
+def steer(layout: Layout, number: int) -> None:
+    """Send new logins to a generation."""
+    steering.steer([layout.generation(number)])
+
+
 def _launch(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
     """Start a generation that takes nothing over yet."""
-    before = numbers_before(seat.layout, number)
-    if before[:-1]:
-        # The newest may be a directory without a process, and an older one serve
-        serving = max(living(seat.layout) & {*before}, default=before[-1])
-        for spent in before:
-            if spent != serving:
-                retire(seat, spent, drain_seconds=0)  # a third generation would not know its place among the sockets
     _begin(seat, want, number, wanted)
     pgbouncer.await_generation(seat.layout.generation(number))
 
@@ -217,7 +217,7 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
         retire(seat, number, drain_seconds=0)
         attempt(seat, wanted, login)  # it hears what PgBouncer says before it opens its log
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
-    pgbouncer.take_over(directory)
+    steer(seat.layout, number)
 
 
 def _check_port(seat: PoolSeat, want: Instance) -> None:
@@ -313,8 +313,27 @@ def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> None:
     directory = seat.layout.generation(number)
     if drain_seconds:
         _let_leave(directory)
-    pgbouncer.stop_generation(directory)
+    _close(directory)
+    _steer_again(seat.layout)
     files.remove(directory)
+
+
+def _close(directory: Path) -> None:
+    """End a generation, and see its sockets leave: a process that has ended may be listening for a moment yet (Linux 6.18)."""
+    plan, lived = pgbouncer.read_plan(directory), pgbouncer.quick_look(directory).member is not None
+    groups = plan.addresses if plan is not None and lived else ()
+    before = [steering.members(group) for group in groups]
+    pgbouncer.stop_generation(directory)
+    process.wait_until(lambda: all(steering.members(group) < then for group, then in zip(groups, before, strict=True)), _CLOSING_SECONDS)
+
+
+def _steer_again(layout: Layout) -> None:
+    """Have the newest look for its place, which may be another since one has gone; where it cannot, the next pass sees to it."""
+    for newest in pgbouncer.numbers(layout.pool)[-1:]:
+        directory = layout.generation(newest)
+        if pgbouncer.steering(directory) and not steering.holds(directory):
+            with contextlib.suppress(Failed):
+                steering.steer([directory])
 
 
 def end_plaintext(seat: PoolSeat) -> None:

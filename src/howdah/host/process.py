@@ -234,6 +234,14 @@ def _stand(pid: str) -> str:
         return ""
 
 
+def opened(pid: int) -> Iterator[str]:
+    """Yield what each file descriptor of a process leads to; nothing when it is gone or not ours to ask."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 thousands of names
+            with contextlib.suppress(OSError):  # closed meanwhile
+                yield os.readlink(f"/proc/{pid}/fd/{name}")  # noqa: PTH115 the text is no path
+
+
 def reap() -> None:
     """Take the exit codes of children of ours that have ended, so that none lingers as a zombie."""
     for pid in tuple(_children):
