@@ -250,6 +250,7 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     "an update of PgBouncer's libraries": (lambda w: w.newest(replaced=("libssl.so.3",)), ("StartPooler",)),
     "another pooled port": (wanted(extensions={"pooler": {**POOLER, "listen_port": "6543"}, "pg_stat_statements": {}}), ("StartPooler",)),
     "another pool size": (wanted(extensions={"pooler": {**POOLER, "default_pool_size": "7"}, "pg_stat_statements": {}}), ("ChangePooler",)),
+    "another pool mode": (wanted(extensions={"pooler": {**POOLER, "pool_mode": "statement"}, "pg_stat_statements": {}}), ("StartPooler",)),
     "a pooler's file edited": (
         lambda w: w.newest(files={**w.pooler[-1].files, "pgbouncer.ini": FileSeen("0" * 12, 0o600, "pgbouncer", 1.0)}),
         ("ChangePooler",),

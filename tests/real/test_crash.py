@@ -136,8 +136,8 @@ CHANGES = {
         lambda s: s.add_extension("shop", "pooler", {"listen_port": PORTS[0]}, asks("add")),
     ),
     "a pooler setting by reload": Change(
-        lambda s: s.set_extension("shop", "pooler", {"pool_mode": "transaction"}, asks("set")),
-        lambda s: s.set_extension("shop", "pooler", {"pool_mode": "session"}, asks("set")),
+        lambda s: s.set_extension("shop", "pooler", {"max_client_conn": "90"}, asks("set")),
+        lambda s: s.set_extension("shop", "pooler", {"max_client_conn": "80"}, asks("set")),
     ),
     "a pooler setting by takeover": Change(
         lambda s: s.set_extension("shop", "pooler", {"listen_port": PORTS[1]}, asks("set")),

@@ -45,9 +45,20 @@ def test_the_mode_is_chosen_by_the_version_and_said(here: Place) -> None:
 
 @pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
 def test_each_mode_behaves_as_it_is_called(here: Place, mode: str) -> None:
-    with here.login() as kept:
-        here.pool({"pool_mode": mode})
-        assert scalar(kept, "SELECT 1") == 1, "who was connected stays"
+    before = here.newest().config["pool_mode"]
+    with here.login(application_name="who stays") as kept:
+        if before != "statement":
+            kept.execute("PREPARE mine AS SELECT 5") if before == "session" else kept.execute("SELECT 5", prepare=True)
+        voice = Voice()
+        done = here.service.set_extension("shop", "pooler", {"pool_mode": mode}, voice.caller("extensions set"))
+        if mode != before:
+            assert any("1 sessions keep the old pool_mode" in told and "who stays" in told for told in voice.told), "said before"
+            assert "who stays" in str(done.notes[-1]), "and after"
+        if before != "statement":
+            answer = kept.execute("EXECUTE mine") if before == "session" else kept.execute("SELECT 5", prepare=True)
+            assert answer.fetchone() == (5,), "who was connected keeps the mode, and what was prepared in it"
+    assert wait_until(lambda: all(each.clients == () for each in here.seen().pooler[:-1]), 5)
+    here.repair()
     with here.login() as one, here.login() as two:
         one.prepare_threshold = two.prepare_threshold = None
         if mode == "statement":

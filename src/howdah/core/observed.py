@@ -6,7 +6,7 @@ each answer for the pass. Nothing here decides anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal, TypeVar
@@ -83,6 +83,16 @@ class Session:
 
     def __str__(self) -> str:
         return f"{self.user}@{self.database} ({self.application or '-'}, {self.address})"
+
+
+def named(sessions: Sequence[Session], most: int = 5) -> str:
+    """Return some of the sessions by name, and how many there are besides.
+
+    >>> named([Session("pooled", "app", "shop", "web", "::1", "1")] * 3, 2)
+    'app@shop (web, ::1), app@shop (web, ::1), … +1'
+    """
+    rest = [f"… +{len(sessions) - most}"] if len(sessions) > most else []
+    return ", ".join([*map(str, sessions[:most]), *rest])
 
 
 @dataclass(frozen=True)

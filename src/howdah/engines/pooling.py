@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from howdah.catalog.extensions import extension
 from howdah.core import files as texts
 from howdah.core.host import WantedFile
 from howdah.core.instance import Hop, Instance
@@ -26,6 +27,8 @@ from howdah.core.steps import (
 )
 from howdah.phrase import Phrase, say
 
+# what a RELOAD may change, and harms who is connected
+_SWAPS = frozenset(name for name, setting in extension("pooler").settings.items() if setting.swaps)
 # below this version the lookup runs in the database that the client asked for, so the function must stand in every one
 _AUTH_DBNAME = (1, 19)
 # from this version one client can be ended by itself (KILL_CLIENT)
@@ -108,7 +111,7 @@ def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phras
         return say("the installed PgBouncer is another version than the running one")
     if newest.replaced:
         return say("an update has replaced what {program} still uses: {files}", program="PgBouncer", files=", ".join(newest.replaced))
-    fixed = sorted(name for name in _differing(want, seen, newest) if name in newest.fixed)
+    fixed = sorted(name for name in _differing(want, seen, newest) if name in newest.fixed or name in _SWAPS)
     return say("a running PgBouncer cannot change {names}", names=", ".join(fixed)) if fixed else None
 
 

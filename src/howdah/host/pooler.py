@@ -246,7 +246,6 @@ def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedF
     directory = seat.layout.generation(number)
     path = directory / "pgbouncer.ini"
     before = files.read(path)
-    mode_before = pgbouncer.look(directory).config.get("pool_mode", ("", True))[0]
     files.put(path, _ini(wanted), 0o600, seat.account)
     try:
         reload(seat, want, number, texts.pooler_digest(wanted), texts.wanted_config(wanted))
@@ -255,9 +254,6 @@ def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedF
             files.put(path, before, 0o600, seat.account)
             admin.reload(directory)
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=refusal.message)) from refusal
-    if mode_before not in ("", (want.pooler or {}).get("pool_mode", "")):
-        # server connections would be reused with the state that the last session left (1.18 to 1.26)
-        admin.reconnect(directory)
     keep = {file.name for file in wanted}
     for left in seat.layout.pool.glob("hba.*"):
         if left.name not in keep and len(pgbouncer.numbers(seat.layout.pool)) == 1:

@@ -206,9 +206,10 @@ class Service(Births):
                 self.claimed_port(want.pooled.listen, extension_name, {change.name: change.new})
         if wishes.restart_names(changes) and want.state == "running":
             self.ask_about_restart(want, caller, say("this takes a restart, which ends direct sessions"))
+        self.tell_who_stays(want, changes, caller)
         verb = "extensions set"
         done = self.wish(name, verb, caller, lambda w: wishes.with_extension_settings(w, extension_name, given, facts)[0])
-        return replace(done, changes=changes)
+        return replace(done, changes=changes, notes=(*done.notes, *self.who_stayed(done, changes)))
 
     def remove_extension(self, name: str, extension_name: str, caller: Caller) -> Done:
         """Remove an extension, with everything that it brought."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from howdah.core.instance import Instance
 from howdah.core.machine import Machine
-from howdah.core.observed import Session
+from howdah.core.observed import Session, named
 from howdah.core.operation import Operation, headline
 from howdah.core.plan import next_steps
 from howdah.core.steps import Step
+from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
 from howdah.reconciler import Reconciler
 from howdah.service.caller import Caller, Done, Lease, Question, waits
@@ -87,6 +88,35 @@ class Work(Reading):
     def ask_to_end(self, sessions: Sequence[Session], text: Phrase, caller: Caller) -> None:
         if sessions:
             caller.confirm(Question(text, tuple(sessions)))
+
+    def tell_who_stays(self, want: Instance, changes: Sequence[Change], caller: Caller) -> None:
+        """Say beforehand whom a takeover leaves with the older pooler: nobody is ended, and the change reaches them when they reconnect."""
+        names = [change.name for change in changes if change.how == "takeover"]
+        if not names or want.state != "running":
+            return
+        stay = tuple(session for each in self.host.observe(want).pooler for session in each.clients)
+        if stay:
+            text = say(
+                "{count} sessions keep the old {names} until they reconnect: {sessions}",
+                count=len(stay),
+                names=", ".join(names),
+                sessions=named(stay),
+            )
+            caller.tell(text)
+
+    def who_stayed(self, done: Done, changes: Sequence[Change]) -> tuple[Phrase, ...]:
+        """Say afterwards whom a takeover has left with an older pooler."""
+        if done.operation is None or done.operation.outcome != "done" or not any(change.how == "takeover" for change in changes):
+            return ()
+        stayed = tuple(session for each in self.host.observe(done.instance).pooler[:-1] for session in each.clients)
+        if not stayed:
+            return ()
+        text = say(
+            "{count} sessions stay with an older pooler, as it was, until they reconnect: {sessions}",
+            count=len(stayed),
+            sessions=named(stayed),
+        )
+        return (text,)
 
     def ask_about_restart(self, want: Instance, caller: Caller, text: Phrase) -> None:
         """Ask where a restart would end sessions: direct ones, and pooled ones that keep their server connection (session mode)."""

@@ -34,7 +34,7 @@ class Setting:
     maximum: int = 2_147_483_647
     choices: tuple[str, ...] = ()
     since: tuple[int, ...] = ()  # the first version of the program that knows it
-    swaps: bool = False  # a running process cannot reload it: a new generation takes over
+    swaps: bool = False  # a running process cannot reload it, or not without harm to who is connected: a new generation takes over
 
     def parse(self, text: str) -> str:
         """Return the checked text of a value, or refuse it; PgBouncer itself wraps integers and takes -1, so ranges are ours to hold."""

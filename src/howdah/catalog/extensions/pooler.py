@@ -20,6 +20,7 @@ _SETTINGS = (
         ),
         None,
         choices=MODES,
+        swaps=True,  # a RELOAD takes prepared statements (and a session's state) from who is connected
     ),
     Setting(
         "max_client_conn",
@@ -46,6 +47,7 @@ _SETTINGS = (
         0,
         100_000,
         since=(1, 21),
+        swaps=True,  # reloaded to 0, it forgets those of who is connected
     ),
     Setting("server_idle_timeout", "seconds", say("close a server connection idle for longer"), "600", 0, _YEAR),
     Setting("server_lifetime", "seconds", say("close a server connection older than this when it is idle"), "3600", 0, _YEAR),
