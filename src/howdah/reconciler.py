@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from howdah.core.host import Host, Refused
-from howdah.core.instance import Instance
-from howdah.core.observed import PARTS, Part
+from howdah.core.host import Host, Pulse, Refused
+from howdah.core.instance import Hold, Instance
+from howdah.core.observed import PARTS, Observed, Part
 from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
@@ -28,6 +28,17 @@ _TRIES = 3
 
 # what a server rejected, and what cannot be beside what is there: trying again would never make it hold
 _WISH_AT_FAULT = (Refused, Conflict, Invalid, Unsupported)
+
+
+def _serves(want: Instance, seen: Observed) -> bool:
+    """Tell whether clients may be there who feel what is done: the port that they are to come to serves already."""
+    if not want.settled or want.state != "running" or seen.server.state != "ready":
+        return False
+    if want.pooler is None:
+        return (want.direct.listen[0], want.port) in seen.server.listens
+    newest = seen.pooler[-1] if seen.pooler else None
+    return newest is not None and newest.reachable and (want.pooled.listen[0], want.hop_port("pooled")) in newest.addresses
+
 
 OnStep = Callable[[Step], None]
 
@@ -57,8 +68,8 @@ class _Account:
         self._on_step(step)
         start = time.monotonic()
         with _machine(step.what):
-            step.apply(host)
-        return Line(type(step).__name__, step.what, step.why, round((time.monotonic() - start) * 1000, 1))
+            ended = step.apply(host) or 0
+        return Line(type(step).__name__, step.what, step.why, round((time.monotonic() - start) * 1000, 1), ended=ended)
 
     def tell(self, line: Line) -> None:
         """Write down what was done."""
@@ -114,15 +125,23 @@ class Reconciler:
             self._converge(want, account)
 
     def _converge(self, want: Instance, account: _Account) -> None:
+        with contextlib.ExitStack() as felt:
+            self._converge_felt(want, account, felt)
+
+    def _converge_felt(self, want: Instance, account: _Account, felt: contextlib.ExitStack) -> None:
+        """Converge; where there is something to do to an instance that serves, its pulse is felt until all is done."""
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()
         given_up: dict[str, Refusal] = {}
         seen = self.host.observe(want)
-        for _ in range(_PASSES):
+        pulse: Pulse | None = None
+        for turn in range(_PASSES):
             with _machine(say("look at {name}", name=want.name)):
                 steps = next_steps(concerns, want, seen, given_up)
             if not steps:
                 return self._done_but(want, account.operation, tuple(given_up.values()))
+            if turn == 0 and _serves(want, seen):
+                pulse = felt.enter_context(self.host.feel(want))
             for step in steps:
                 tries[step.key] += 1
                 if tries[step.key] > _TRIES:
@@ -134,6 +153,7 @@ class Reconciler:
                         raise
                     given_up[step.key] = refusal
                 else:
+                    line = replace(line, stall=pulse.longest()) if pulse is not None else line
                     account.tell(line)  # a store that cannot be written is no part of what is wanted: it stops the pass
             touched = frozenset[Part]().union(*(step.touches for step in steps))
             seen = self.host.observe(want).keeping(seen, PARTS - touched)
@@ -159,8 +179,9 @@ class Reconciler:
             raise Failed("database_left_out", told, first.hint or again)
 
     def _settle(self, want: Instance, operation: Operation) -> None:
-        if want.state == "running" and (not want.settled or want.restart_of or want.end_plaintext):
-            self.store.update(replace(want, settled=True, restart_of="", end_plaintext=False))
+        settled = replace(want, settled=True, restart_of="", end_plaintext=False, hold=Hold())
+        if want.state == "running" and settled != want:
+            self.store.update(settled)
         self.store.converged(want)
         self.store.adopt(want, operation)
 

@@ -28,6 +28,7 @@ PROBE_DATABASE = "postgres"
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 _GSS_REQUEST = struct.pack("!II", 8, 80877104)
 _LONGEST_MESSAGE = 65536
+NO_TLS = "tls is not spoken"
 _SASL = 10
 _LOGIN_SECONDS = 0.5
 _GOODBYE_SECONDS = 0.2
@@ -290,7 +291,7 @@ def _secured(host: str, port: int, trust: Trust, deadline: float) -> Iterator[ss
         if not trust.direct:
             plain.sendall(_SSL_REQUEST)
             if _receive(plain, 1, deadline) != b"S":
-                raise ConnectionError("TLS is not spoken")
+                raise ConnectionError(NO_TLS)
         plain.settimeout(left(deadline))
         with context.wrap_socket(plain, server_hostname=trust.name) as wire:
             yield wire

@@ -61,6 +61,13 @@ class Postgres:
     pending: frozenset[str] = frozenset()
 
 
+class Beat:
+    """A pulse by which nobody ever waits long."""
+
+    def longest(self) -> float:
+        return 7.0
+
+
 @dataclass
 class Miniature:
     """The machine of one instance.
@@ -89,6 +96,9 @@ class Miniature:
 
     def at_work(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
+
+    def feel(self, want: Instance) -> contextlib.AbstractContextManager[Beat]:
+        return contextlib.nullcontext(Beat())
 
     def facts(self) -> Facts:
         return self.told
@@ -176,9 +186,10 @@ class Miniature:
         if self._act("start_server"):
             self._boot(want)
 
-    def restart_server(self, want: Instance) -> None:
+    def restart_server(self, want: Instance) -> int:
         if self._act("restart_server"):
             self._boot(want)
+        return 2
 
     def _boot(self, want: Instance) -> None:
         wanted = conf_values(self.files["postgresql.conf"][0])
@@ -186,9 +197,10 @@ class Miniature:
         settings = {name: value for name, value in wanted.items() if "." not in name or name.split(".")[0] in loads}
         self.server = Postgres(f"postmaster {self.clock}", settings, self.clock, wanted[texts.DIGEST_SETTING])
 
-    def stop_server(self, want: Instance) -> None:
+    def stop_server(self, want: Instance) -> int:
         if self._act("stop_server"):
             self.server = None
+        return 0
 
     def sweep_logs(self, want: Instance) -> None:
         if self._act("sweep_logs"):
@@ -228,18 +240,20 @@ class Miniature:
         if self._act("set_user", user.name):
             self.roles[user.name] = Role(login=True, mark=texts.digest(user.verifier.reveal()))
 
-    def drop_user(self, want: Instance, name: str) -> None:
+    def drop_user(self, want: Instance, name: str) -> int:
         if self._act("drop_user"):
             del self.roles[name]
+        return 0
 
     def create_database(self, want: Instance, database: Database) -> None:
         if self._act("create_database", database.name):
             self.databases[database.name] = DatabaseSeen(database.owner or "postgres", made=True)
             self.inside[database.name] = self.inside["template1"]
 
-    def drop_database(self, want: Instance, name: str) -> None:
+    def drop_database(self, want: Instance, name: str) -> int:
         if self._act("drop_database"):
             del self.databases[name], self.inside[name]
+        return 0
 
     def set_access(self, want: Instance, database: str) -> None:
         if self._act("set_access"):
@@ -300,9 +314,10 @@ class Miniature:
             files = texts.pooler_files(want, layout, self.pairs["pooled"][0], self.told)
             self.generations[number] = self._loaded(self.generations[number], files)
 
-    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> None:
+    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> int:
         if self._act("retire_pooler"):
             del self.generations[number]
+        return 0
 
     def remove_pooler(self, want: Instance) -> None:
         if self._act("remove_pooler"):
@@ -312,9 +327,10 @@ class Miniature:
         if self._act("resume_pooler"):
             self.generations[number] = replace(self.generations[number], halted=())
 
-    def end_plaintext(self, want: Instance, hop: Hop) -> None:
+    def end_plaintext(self, want: Instance, hop: Hop) -> int:
         assert hop in HOPS
         self._act("end_plaintext")
+        return 0
 
     def move_to_trash(self, want: Instance) -> None:
         if self._act("move_to_trash"):

@@ -384,7 +384,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[BaseException]]:
             """Fail."""
             raise error
 
-        monkeypatch.setitem(REGISTER, ("start",), Verb(("start",), start, "howdah start", True, False, False))
+        monkeypatch.setitem(REGISTER, ("start",), Verb(("start",), start, "howdah start", changes=True, asks=False, hidden=False))
 
     yield install  # type: ignore[misc]
 

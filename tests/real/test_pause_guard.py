@@ -18,7 +18,7 @@ from tests.real.instances import Connection, Place, Waiting, asks, in_child, pla
 
 from howdah import compose
 from howdah.errors import Failed
-from howdah.host import admin, guard, installed, pgbouncer, postgres, process
+from howdah.host import admin, guard, installed, pause, pgbouncer, postgres, process
 from howdah.host.process import wait_until
 
 KILLED = -signal.SIGKILL
@@ -87,7 +87,7 @@ def restart_that_meets(here: Place, owner: Any, name: str, fate: Callable[[], No
 
         setattr(owner, name, fatal)
         for constant, value in constants.items():
-            setattr(admin, constant, value)
+            setattr(pause, constant, value)
         compose.service(here.home).restart("shop", asks("restart"))
 
     return in_child(act, die=KILLED)
@@ -183,7 +183,7 @@ def children(pid: int) -> list[int]:
 
 def test_nothing_is_paused_without_a_guard(sharing: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "interpreter", lambda account: Path("/bin/false"))
-    with pytest.raises(Failed) as caught, admin.held(sharing.directory(), seconds=5):
+    with pytest.raises(Failed) as caught, pause.held([sharing.directory()], seconds=5):
         raise AssertionError("held without a guard")
     assert caught.value.code == "no_guard"
     assert not paused(sharing)

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from howdah.errors import Conflict, Failed, Unavailable, Unsupported
-from howdah.host import accounts, admin, files, installed, pgbouncer, process, steering, trial
+from howdah.host import accounts, admin, files, installed, pause, pgbouncer, process, steering, trial
 from howdah.host.accounts import Account
 from howdah.host.console import console
 from howdah.host.installed import Binary
@@ -567,11 +567,11 @@ def test_pause_is_seen_and_undone(pool: Pool) -> None:
     directory = pool.start("g1")
     with pool.connect() as session:
         session.execute("select 1")
-        admin.pause(directory, seconds=5)
-        admin.pause(directory, seconds=5)  # again: it is so already
-        seen = pgbouncer.look(directory)
-        assert seen.paused or "postgres" in seen.halted
-        admin.resume(directory)
+        with pause.held([directory], seconds=5):
+            with pgbouncer.enter(directory) as asked, admin.unless("already"):
+                asked.ask("PAUSE")  # again: it is so already
+            seen = pgbouncer.look(directory)
+            assert seen.paused or "postgres" in seen.halted
         admin.resume(directory)
         seen = pgbouncer.look(directory)
         assert not seen.paused
@@ -583,8 +583,8 @@ def test_an_open_transaction_ends_a_pause_and_not_the_other_way_round(pool: Pool
     directory = pool.start("g1")
     with pool.connect() as session:
         session.execute("begin")
-        with pytest.raises(Failed, match="cannot pause"):
-            admin.pause(directory, seconds=0.2)
+        with pytest.raises(Failed, match="cannot pause"), pause.held([directory], seconds=0.2):
+            raise AssertionError("held although a transaction is open")
         seen = pgbouncer.look(directory)
         assert not seen.paused
         assert seen.halted == ()

@@ -81,6 +81,26 @@ def test_a_session_in_plaintext_is_named_and_ended_when_agreed(here: Place) -> N
             session.close()
 
 
+def test_sessions_in_plaintext_may_stay_until_they_leave(here: Place) -> None:
+    here.set({"ssl": "off"})
+    with here.login("direct") as direct, here.login("pooled") as pooled:
+        for session in (direct, pooled):
+            assert scalar(session, "SELECT 1") == 1
+        done = here.service.set_parameters("shop", {"ssl": "on"}, [], Voice(agrees=False).caller("params set"), keep_plaintext=True)
+        assert "still open in plaintext: 2" in " ".join(map(str, done.notes))
+        assert "SSL required" in here.refused("pooled", sslmode="disable")
+        assert here.repair() == (), "it is as it was asked for"
+        for session in (direct, pooled):
+            assert scalar(session, "SELECT 2") == 2
+        ended = here.service.set_parameters("shop", {"ssl": "on"}, [], asks("params set")).operation
+        assert ended is not None
+        assert ended.ended >= 1
+        for session in (direct, pooled):
+            with pytest.raises(psycopg.OperationalError):
+                session.execute("SELECT 3")
+    prove(here)
+
+
 def test_where_one_client_cannot_be_ended_the_encrypted_ones_stay(here: Place) -> None:
     """Before 1.24 the plaintext session is ended with its generation; who came over TLS is in that one, too, unless he came later."""
     here.set({"ssl": "off"})

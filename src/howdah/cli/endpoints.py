@@ -31,6 +31,7 @@ def list_(request: Request, name: Name) -> None:
     "endpoints set",
     changes=True,
     asks=True,
+    restarts=True,
     example="howdah endpoints set shop --listen 10.1.0.5 --hostname db.example.org --allow 10.1.0.0/16",
 )
 def set_(request: Request, name: Name, via: Via = None, listen: Listen = None, hostname: Hostname = None, allow: Allow = None) -> None:

@@ -28,7 +28,9 @@ def list_(request: Request, name: Name) -> None:
         request.screen.note(say("no extension was added; howdah extensions catalog tells what there is"))
 
 
-@verb("extensions add", changes=True, asks=True, example="howdah extensions add shop pooler pool_mode=session listen_port=6543")
+@verb(
+    "extensions add", changes=True, asks=True, restarts=True, example="howdah extensions add shop pooler pool_mode=session listen_port=6543"
+)
 def add(request: Request, name: Name, extension: Extension, settings: Settings = None) -> None:
     """Add an extension. The settings that were chosen for you are said."""
     done = request.service.add_extension(name, extension, pairs(settings or ()), request.caller)
@@ -37,14 +39,14 @@ def add(request: Request, name: Name, extension: Extension, settings: Settings =
     request.finish(done, [*added, *rows] if done.operation is not None and request.waits else rows)
 
 
-@verb("extensions set", changes=True, asks=True, example="howdah extensions set shop pooler default_pool_size=40")
+@verb("extensions set", changes=True, asks=True, restarts=True, example="howdah extensions set shop pooler default_pool_size=40")
 def set_(request: Request, name: Name, extension: Extension, settings: Pairs) -> None:
     """Change settings of an extension; where a running pooler cannot take one, a new pooler takes over and no client is dropped."""
     done = request.service.set_extension(name, extension, pairs(settings), request.caller)
     request.finish(done, pages.changes(request.screen, done))
 
 
-@verb("extensions remove", changes=True, asks=True, example="howdah extensions remove shop pooler --yes")
+@verb("extensions remove", changes=True, asks=True, restarts=True, example="howdah extensions remove shop pooler --yes")
 def remove(request: Request, name: Name, extension: Extension) -> None:
     """Remove an extension with everything that it brought. It asks if sessions connected now would be ended."""
     done = request.service.remove_extension(name, extension, request.caller)

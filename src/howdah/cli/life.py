@@ -23,7 +23,7 @@ def stop(request: Request, name: Name) -> None:
     _finish(request, done, say("{name} is stopped ({duration})", name=done.instance.name, duration=pages.took(done)))
 
 
-@verb("restart", changes=True, asks=True, example="howdah restart shop")
+@verb("restart", changes=True, asks=True, restarts=True, example="howdah restart shop")
 def restart(request: Request, name: Name) -> None:
     """Restart PostgreSQL, and apply what waits for it. Pooled sessions wait; direct ones are ended, so it asks if there are any."""
     done = request.service.restart(name, request.caller)

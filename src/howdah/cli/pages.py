@@ -212,6 +212,8 @@ def _applied(one: Change, took: float | None, waiting: Sequence[str]) -> Text:
 
 def after(screen: Screen, done: Done, passfile: Path | None, *, waits: bool) -> Iterator[str]:
     """Return what follows every change: a password that was made, notes, and how to follow work that goes on."""
+    if done.operation is not None and done.operation.stall is not None:
+        yield screen.text(cost(done.operation))
     for note in done.notes:
         yield screen.text(note)
     if done.password is not None:
@@ -221,6 +223,20 @@ def after(screen: Screen, done: Done, passfile: Path | None, *, waits: bool) -> 
             yield screen.text(say("it is not shown again; it is kept in {path}, readable by its owner alone", path=passfile))
     if done.operation is not None and not waits:
         yield screen.text(say("the work goes on: howdah operations {name} tells how far it is", name=done.instance.name))
+
+
+def cost(operation: Operation) -> Phrase:
+    """Return what a change cost clients.
+
+    >>> from howdah.core.operation import Line
+    >>> line = Line("ReloadServer", say("reload"), say("new files"), 30.0, stall=12.4)
+    >>> str(cost(Operation(1, "i", 2, "params set", "me", story=(line,))))
+    'no session was ended; a new login waited 12 ms at most'
+    """
+    waited = milliseconds(operation.stall)
+    if not operation.ended:
+        return say("no session was ended; a new login waited {waited} at most", waited=waited)
+    return say("sessions ended: {count}; a new login waited {waited} at most", count=operation.ended, waited=waited)
 
 
 def took(done: Done) -> Text:
@@ -241,6 +257,8 @@ def story(screen: Screen, operations: Sequence[Operation]) -> Iterator[str]:
         took = screen.text(milliseconds(shapes.milliseconds(each)))
         yield f"{when}  {screen.paint(each.verb, 'bold')}  {outcome}  {took}  {each.actor}"
         yield from (f"  {line}" for line in steps(screen, each.story))
+        if each.stall is not None:
+            yield f"    {screen.text(cost(each))}"
         if each.error:
             hint = f"; {each.error['hint']}" if each.error.get("hint") else ""
             yield screen.paint(f"    {each.error.get('message', '')}", "red") + hint

@@ -14,6 +14,9 @@ from howdah.cli.verb import Name, Pairs, verb
 from howdah.phrase import say
 
 NoRestart = Annotated[bool, typer.Option("--no-restart", help="leave what needs a restart pending, as `show` tells")]
+KeepPlaintext = Annotated[
+    bool, typer.Option("--keep-plaintext", help="with ssl=on: sessions that are open in plaintext stay until they leave")
+]
 Keys = Annotated[list[str], typer.Argument(metavar="K...", help="names of parameters")]
 Major = Annotated[
     int | None, typer.Option("--version", metavar="MAJOR", help="PostgreSQL's major version; the newest one known if not said")
@@ -47,14 +50,15 @@ def _rows(request: Request, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         request.screen.note(say("nothing was set; howdah params catalog tells what can be"))
 
 
-@verb("params set", changes=True, asks=True, example="howdah params set shop ssl=on work_mem=16MB")
-def set_(request: Request, name: Name, settings: Pairs, no_restart: NoRestart = False) -> None:
+@verb("params set", changes=True, asks=True, restarts=True, example="howdah params set shop ssl=on work_mem=16MB")
+def set_(request: Request, name: Name, settings: Pairs, no_restart: NoRestart = False, keep_plaintext: KeepPlaintext = False) -> None:
     """Set parameters, now: by a reload, else by one restart. It asks if sessions connected now would be ended."""
-    done = request.service.set_parameters(name, pairs(settings), (), request.caller, restart=not no_restart)
+    wishes, caller = pairs(settings), request.caller
+    done = request.service.set_parameters(name, wishes, (), caller, restart=not no_restart, keep_plaintext=keep_plaintext)
     request.finish(done, pages.changes(request.screen, done))
 
 
-@verb("params unset", changes=True, asks=True, example="howdah params unset shop work_mem")
+@verb("params unset", changes=True, asks=True, restarts=True, example="howdah params unset shop work_mem")
 def unset(request: Request, name: Name, names: Keys, no_restart: NoRestart = False) -> None:
     """Give parameters their defaults back."""
     done = request.service.set_parameters(name, {}, names, request.caller, restart=not no_restart)

@@ -35,6 +35,8 @@ class Request:
     yes: bool = False
     waits: bool = True
     patience: float = 60.0
+    transactions_wait: float = 5.0
+    end_transactions: bool = False
 
     @cached_property
     def home(self) -> Path:
@@ -59,11 +61,14 @@ class Request:
     @cached_property
     def caller(self) -> Caller:
         """Who asks, for the verbs."""
+        from howdah.core.instance import Hold
         from howdah.service.caller import Caller
 
-        if not 0 <= self.patience <= LONGEST_WAIT:
-            raise Invalid("usage", say("cannot wait {seconds} s: expected 0 to 86400", seconds=f"{self.patience:g}"))
-        return Caller(_actor(), self.words, self._confirm, self.screen.progress.tell, self.waits, self.patience)
+        for seconds in (self.patience, self.transactions_wait):
+            if not 0 <= seconds <= LONGEST_WAIT:
+                raise Invalid("usage", say("cannot wait {seconds} s: expected 0 to 86400", seconds=f"{seconds:g}"))
+        hold = Hold(self.transactions_wait, self.end_transactions)
+        return Caller(_actor(), self.words, self._confirm, self.screen.progress.tell, self.waits, self.patience, hold)
 
     def agrees(self, offer: Phrase) -> bool:
         """Tell whether something that is offered is taken, by --yes or by an answer; where nobody can be asked it is not."""

@@ -115,7 +115,8 @@ def members(seen: Seen) -> list[Shape]:
 
 
 def _step(line: Line) -> Shape:
-    return {"step": line.step, "what": str(line.what), "why": str(line.why), "milliseconds": line.milliseconds}
+    told = {"step": line.step, "what": str(line.what), "why": str(line.why), "milliseconds": line.milliseconds}
+    return {**told, "stall": line.stall, "ended": line.ended}
 
 
 def operation(done: Operation) -> Shape:
@@ -130,9 +131,10 @@ def operation(done: Operation) -> Shape:
         "finished": moment(done.finished),
         "milliseconds": milliseconds(done),
         "request": str(done.asked.get("request", "")) or None,
-        "steps": [
-            {"step": each.step, "what": str(each.what), "why": str(each.why), "milliseconds": each.milliseconds} for each in done.story
-        ],
+        "applied": done.applied,
+        "stall": done.stall,
+        "ended": done.ended,
+        "steps": [_step(each) for each in done.story],
         "error": dict(done.error) or None,
     }
 

@@ -24,6 +24,10 @@ Pairs = Annotated[list[str], typer.Argument(metavar="K=V...", help="names and va
 _Json = Annotated[bool, typer.Option("--json", help="answer in JSON; errors too, on standard error")]
 _Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="how long to wait for another command on the same instance")]
 _NoWait = Annotated[bool, typer.Option("--no-wait", help="leave the work to a detached process, and return")]
+_Transactions = Annotated[
+    float, typer.Option("--transactions-wait", metavar="SECONDS", help="how long open transactions may hold a restart up")
+]
+_End = Annotated[bool, typer.Option("--end-transactions", help="end those that still hold it up then, instead of giving up")]
 _Yes = Annotated[bool, typer.Option("--yes", help="agree to what would be asked")]
 
 
@@ -43,17 +47,20 @@ class Verb:
     changes: bool
     asks: bool
     hidden: bool
+    restarts: bool = False
 
 
 REGISTER: dict[tuple[str, ...], Verb] = {}
 
 
-def verb(words: str, *, example: str, changes: bool = False, asks: bool = False, hidden: bool = False) -> Callable[[Function], Function]:
-    """Register the function below as a command; `changes`: it may wait for others, `asks`: it may have a question."""
+def verb(
+    words: str, *, example: str, changes: bool = False, asks: bool = False, hidden: bool = False, restarts: bool = False
+) -> Callable[[Function], Function]:
+    """Register the function below as a command; `changes`: it may wait for others, `asks`: a question, `restarts`: PostgreSQL."""
 
     def register(function: Function) -> Function:
         key = tuple(words.split())
-        REGISTER[key] = Verb(key, function, example, changes, asks, hidden)
+        REGISTER[key] = Verb(key, function, example, changes, asks, hidden, restarts)
         return function
 
     return register
@@ -73,6 +80,8 @@ def callback(entry: Verb) -> Function:
             yes=said.get("yes", False),
             waits=not said.get("no_wait", False),
             patience=said.get("wait", 60.0),
+            transactions_wait=said.get("transactions_wait", 5.0),
+            end_transactions=said.get("end_transactions", False),
         )
         try:
             entry.function(request, **given)
@@ -102,6 +111,8 @@ def _shared(entry: Verb) -> list[inspect.Parameter]:
         ("json", _Json, False, True),
         ("wait", _Wait, 60.0, entry.changes),
         ("no_wait", _NoWait, False, entry.changes),
+        ("transactions_wait", _Transactions, 5.0, entry.restarts),
+        ("end_transactions", _End, False, entry.restarts),
         ("yes", _Yes, False, entry.asks),
     )
     return [

@@ -56,6 +56,14 @@ class User:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """How long open transactions may hold a restart up (seconds), and whether they are ended then; else the restart is given up."""
+
+    seconds: float = 5.0
+    end: bool = False
+
+
+@dataclass(frozen=True)
 class Instance:
     """One PostgreSQL service, as wanted. `generation` counts wishes; `id` names everything on disk, `name` is only a label."""
 
@@ -78,6 +86,7 @@ class Instance:
     restart_of: str = ""  # identity of a postmaster that must not be the one running
     settled: bool = False  # it has served once: a data directory that is gone is a loss, and never made anew
     end_plaintext: bool = False  # consent to end sessions that were opened before ssl=on
+    hold: Hold = Hold()  # for the restart that this wish takes
 
     @property
     def pooler(self) -> Mapping[str, str] | None:
@@ -125,7 +134,8 @@ def from_record(record: Mapping[str, Any]) -> Instance:
     users = tuple(User(u["name"], Secret(u["verifier"]), tuple(u["databases"]), u["shown"]) for u in plain.pop("users"))
     databases = tuple(Database(**d) for d in plain.pop("databases"))
     deferred = tuple(plain.pop("deferred"))
-    return Instance(**plain, direct=direct, pooled=pooled, users=users, databases=databases, deferred=deferred)
+    hold = Hold(**plain.pop("hold", {}))
+    return Instance(**plain, hold=hold, direct=direct, pooled=pooled, users=users, databases=databases, deferred=deferred)
 
 
 def shown(text: str) -> str:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from howdah.phrase import Phrase, say
 
 Outcome = Literal["waiting", "running", "done", "failed", "withdrawn"]
+Applied = Literal["restart", "takeover", "reload", "sql", "nothing"]
 Status = Literal["creating", "running", "updating", "stopped", "down", "error", "deleting"]
+
+# by the names of steps; all others are statements and files, which nobody waits for
+_APPLIED: Final[Mapping[str, Applied]] = {
+    **dict.fromkeys(("RestartServer", "StartServer", "StopServer"), "restart"),
+    **dict.fromkeys(("StartPooler", "BeginPooler", "RetirePooler"), "takeover"),
+    **dict.fromkeys(("ReloadServer", "ChangePooler", "ReloadPooler"), "reload"),
+}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One act within an operation: what was done, why, and how long it took (milliseconds)."""
+    """One act within an operation: what was done, why, how long it took, and what it cost clients (milliseconds)."""
 
     step: str  # the step's stable name
     what: Phrase
     why: Phrase
     milliseconds: float
+    stall: float | None = None  # the longest wait of a new login meanwhile; None where nobody was served that could wait
+    ended: int = 0  # sessions of clients that it ended
 
     @property
     def headline(self) -> Phrase:
@@ -47,6 +57,22 @@ class Operation:
     finished: float = 0.0
     story: tuple[Line, ...] = ()
     error: Mapping[str, Any] = field(default_factory=dict)  # {code, message, hint} of what stopped it
+
+    @property
+    def applied(self) -> Applied:
+        """How it came into force: by the weightiest of its acts."""
+        acts = {_APPLIED.get(line.step, "sql") for line in self.story}
+        return next((how for how in get_args(Applied) if how in acts), "nothing")
+
+    @property
+    def stall(self) -> float | None:
+        """The longest wait of a new login meanwhile, in milliseconds; None where it was not felt."""
+        return max((line.stall for line in self.story if line.stall is not None), default=None)
+
+    @property
+    def ended(self) -> int:
+        """How many sessions of clients it ended."""
+        return sum(line.ended for line in self.story)
 
 
 def status(wish: str, *, alive: bool, pooler_alive: bool, last: Operation | None, converged: int, busy: bool) -> Status:

@@ -28,8 +28,8 @@ class Step:
         """What it is told from others by: its kind and its reason."""
         return f"{type(self).__name__}: {self.why}"
 
-    def apply(self, host: Host) -> None:
-        """Do it on `host`; return when the effect can be seen."""
+    def apply(self, host: Host) -> int | None:
+        """Do it on `host`; return when the effect can be seen: how many client sessions it ended, None for what never ends any."""
         raise TypeError(f"{type(self).__name__} says what to do by overriding apply")
 
 
@@ -93,8 +93,8 @@ class RestartServer(Step):
 
     what = say("restart PostgreSQL")
 
-    def apply(self, host: Host) -> None:
-        host.restart_server(self.want)
+    def apply(self, host: Host) -> int:
+        return host.restart_server(self.want)
 
 
 class StopServer(Step):
@@ -102,8 +102,8 @@ class StopServer(Step):
 
     what = say("stop PostgreSQL")
 
-    def apply(self, host: Host) -> None:
-        host.stop_server(self.want)
+    def apply(self, host: Host) -> int:
+        return host.stop_server(self.want)
 
 
 class SweepLogs(Step):
@@ -158,8 +158,8 @@ class DropUser(Step):
 
     name: str
 
-    def apply(self, host: Host) -> None:
-        host.drop_user(self.want, self.name)
+    def apply(self, host: Host) -> int:
+        return host.drop_user(self.want, self.name)
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ class DropDatabase(Step):
 
     name: str
 
-    def apply(self, host: Host) -> None:
-        host.drop_database(self.want, self.name)
+    def apply(self, host: Host) -> int:
+        return host.drop_database(self.want, self.name)
 
 
 @dataclass(frozen=True)
@@ -344,8 +344,8 @@ class RetirePooler(Step):
     number: int
     drain: bool = True
 
-    def apply(self, host: Host) -> None:
-        host.retire_pooler(self.want, self.number, drain=self.drain)
+    def apply(self, host: Host) -> int:
+        return host.retire_pooler(self.want, self.number, drain=self.drain)
 
 
 class RemovePooler(Step):
@@ -377,8 +377,8 @@ class EndPlaintext(Step):
 
     hop: Hop
 
-    def apply(self, host: Host) -> None:
-        host.end_plaintext(self.want, self.hop)
+    def apply(self, host: Host) -> int:
+        return host.end_plaintext(self.want, self.hop)
 
 
 class MoveToTrash(Step):

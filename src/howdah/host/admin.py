@@ -1,4 +1,4 @@
-"""What is asked of a living PgBouncer through its console: reload, pause and resume, enable and disable, who is connected, drain.
+"""What is asked of a living PgBouncer through its console: reload, resume, enable and disable, who is connected, drain.
 
 Every command is idempotent: asking for what already is so is no error. Each says how the versions from 1.18 to 1.26 differ.
 """
@@ -6,21 +6,15 @@ Every command is idempotent: asking for what already is so is no error. Each say
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from howdah.errors import Failed, Refusal, Unsupported
-from howdah.host import files, installed, pgbouncer, process
-from howdah.host import guard as guarding
-from howdah.host.accounts import Account
+from howdah.errors import Failed, Unsupported
+from howdah.host import pgbouncer, process
 from howdah.host.console import ANSWER_SECONDS, Console, Row
 from howdah.host.installed import version_in
-from howdah.host.process import Process
 from howdah.phrase import say
 
 CONSOLE_DATABASE = "pgbouncer"
@@ -28,9 +22,6 @@ KILL_CLIENT_SINCE = (1, 24)
 SETTLE_SECONDS = 1.0
 LONGEST_PAUSE_BETWEEN_LOOKS = 0.05
 TCP_SYN_RECV = "03"
-# Longer than any restart that goes well, shorter than query_wait_timeout (120 s): whom we hold longer had better hear of it
-LONGEST_HOLD_SECONDS = 60.0
-GUARD_ANSWERS_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -72,81 +63,19 @@ def kill_client(directory: Path, number: str) -> None:
     with pgbouncer.enter(directory) as asked:
         if _version(asked) < KILL_CLIENT_SINCE:
             raise Unsupported("kill_client_unsupported", say("cannot end one client: PgBouncer can since 1.24"))
-        with _unless("client not found", "no such client", "not found"):
+        with unless("client not found", "no such client", "not found"):
             asked.ask(f"KILL_CLIENT {int(number)}")
-
-
-def pause(directory: Path, *, seconds: float) -> None:
-    """Let running transactions end and hold every further query back; where they do not end within `seconds`, resume and raise `Failed`.
-
-    A PAUSE outlives whoever asked for it: only `held`, which leaves a guard first, pauses for the loop. Never database by database: one
-    without connections is not listed, yet would stay paused.
-    """
-    try:
-        with pgbouncer.enter(directory) as asked, _unless("already"):
-            asked.ask("PAUSE", seconds=seconds)
-    except Refusal as refusal:
-        resume(directory)
-        message = say("cannot pause the pooler within {seconds} s: {reason}", seconds=seconds, reason=refusal.message)
-        raise Failed("pause_failed", message) from refusal
-
-
-@contextlib.contextmanager
-def held(directory: Path, *, seconds: float) -> Iterator[None]:
-    """Hold every query back while this lasts, as `pause` does, and resume after it; a guard does so if we die before, or after a minute.
-
-    In session mode a client keeps its server connection until it leaves: then the answer to PAUSE is not waited for, and who has a
-    connection goes on until that ends. RECONNECT is not needed, and harms: it ends logins that RESUME has begun, and PgBouncer then
-    refuses everybody for server_login_retry.
-    """
-    with pgbouncer.enter(directory) as asked:
-        keeps = pgbouncer.show_config(asked).get("pool_mode", ("", True))[0] == "session"
-        guard = _leave_guard(directory, asked.path)
-        try:
-            if keeps:
-                asked.begin("PAUSE")
-            else:
-                pause(directory, seconds=seconds)
-            yield
-        finally:
-            resume(directory)
-            # Only now, and not where that was refused: then the guard goes on trying when we have ended
-            process.stop(guard, signal.SIGTERM, GUARD_ANSWERS_SECONDS)
-
-
-def _leave_guard(directory: Path, console_path: Path) -> Process:
-    """Start the process that resumes this PgBouncer if we die, or after LONGEST_HOLD_SECONDS; return when it is on guard."""
-    seat = directory.stat()
-    account = Account(str(seat.st_uid), seat.st_uid, seat.st_gid)
-    files.scratch(directory / "guard.py", Path(guarding.__file__).read_bytes(), account)
-    said, says = os.pipe()
-    ourselves = os.pidfd_open(os.getpid())
-    try:
-        # Not in the generation's directory: there it would be taken for a member of it
-        command = [installed.interpreter(account), "-I", "-S", directory / "guard.py", console_path, ourselves, LONGEST_HOLD_SECONDS]
-        guard = process.spawn([str(part) for part in command], account=account, stdout=says, pass_fds=[ourselves])
-        os.close(says)
-        says = -1
-        answered = select.select([said], [], [], GUARD_ANSWERS_SECONDS)[0] and os.read(said, 16)
-    finally:
-        for each in (said, says, ourselves):
-            if each >= 0:
-                os.close(each)
-    if not answered:
-        process.stop(guard, signal.SIGKILL, GUARD_ANSWERS_SECONDS)
-        raise Failed("no_guard", say("cannot pause the pooler: the process that would resume it, should we die, does not start"))
-    return guard
 
 
 def resume(directory: Path) -> None:
     """Let everything serve again that is paused or disabled, whoever did it."""
     with pgbouncer.enter(directory) as asked:
-        with _unless("not paused"):
+        with unless("not paused"):
             asked.ask("RESUME")
         for row in asked.ask("SHOW DATABASES"):
             name = quoted(row["name"] or "")
             if row["paused"] == "1":
-                with _unless("not paused"):
+                with unless("not paused"):
                     asked.ask(f"RESUME {name}")
             if row["disabled"] == "1":
                 asked.ask(f"ENABLE {name}")
@@ -157,6 +86,14 @@ def clients(directory: Path, *, seconds: float = ANSWER_SECONDS) -> tuple[Client
     with pgbouncer.enter(directory, seconds=seconds) as asked:
         rows = asked.ask("SHOW CLIENTS", seconds=seconds)
     return tuple(_client(row) for row in rows if row.get("database") != CONSOLE_DATABASE)
+
+
+def lent(directory: Path) -> dict[int, str]:
+    """Return the client's address for the pid of each server connection that is lent to one."""
+    with pgbouncer.enter(directory) as asked:
+        where = {row["ptr"]: f"{row['addr']}:{row['port']}" for row in asked.ask("SHOW CLIENTS")}
+        servers = asked.ask("SHOW SERVERS")
+    return {int(row["remote_pid"] or 0): where[row["link"]] for row in servers if row["link"] in where}
 
 
 def _client(row: Row) -> Client:
@@ -242,7 +179,7 @@ def _version(asked: Console) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _unless(*words: str) -> Iterator[None]:
+def unless(*words: str) -> Iterator[None]:
     """Let a refused command pass when PgBouncer's answer says that what was asked for is already so."""
     try:
         yield

@@ -52,6 +52,10 @@ class Console:
         """Run one console command and return its rows by column name; a refused command raises `Failed` with PgBouncer's words."""
         deadline = time.monotonic() + seconds
         self.begin(command, seconds=seconds)
+        return self.answer(command, deadline)
+
+    def answer(self, command: str, deadline: float) -> list[Row]:
+        """Return the answer to a command that was begun, by the deadline (of the monotonic clock)."""
         names: list[str] = []
         rows: list[Row] = []
         refused: str | None = None
@@ -68,7 +72,7 @@ class Console:
         return rows
 
     def begin(self, command: str, *, seconds: float = ANSWER_SECONDS) -> None:
-        """Send one console command without waiting for its answer; nothing further can be asked here after it."""
+        """Send one console command without waiting for its answer; nothing further can be asked here before `answer`."""
         self._send(protocol.message(b"Q", protocol.text(command)), time.monotonic() + seconds)
 
     def enter(self, uid: int, deadline: float) -> None:

@@ -116,16 +116,18 @@ def _name(session: Session, unnamed: str, name: str, owner: str) -> None:
         session.execute("INSERT INTO howdah_made.database SELECT oid FROM pg_database WHERE datname = $1", [name])
 
 
-def drop_database(seat: Seat, name: str) -> None:
-    """Drop a database that Howdah made, and end the sessions in it."""
+def drop_database(seat: Seat, name: str) -> int:
+    """Drop a database that Howdah made, and end the sessions in it; return how many that were."""
     with sql.control(seat, say("drop database {name}", name=name)) as session:
         roles.take_notes(session)
-        made = _made(session, name)
+        made, sessions = _made(session, name), None
         if made is False:
             raise Conflict("database_not_ours", say("cannot drop database {name}: it was made by others", name=name))
         if made:
+            sessions = session.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", [name]).fetchone()
             sql.run(session, "DROP DATABASE {} WITH (FORCE)", name)
         session.execute("DELETE FROM howdah_made.database WHERE oid NOT IN (SELECT oid FROM pg_database)")
+    return int(sessions[0]) if sessions else 0
 
 
 # --- access ---------------------------------------------------------------------------------------------------------------------------

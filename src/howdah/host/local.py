@@ -37,6 +37,7 @@ from howdah.host import (
     pooler,
     postgres,
     process,
+    pulse,
     rehearsal,
     roles,
     sessions,
@@ -47,6 +48,7 @@ from howdah.host import (
     trash,
 )
 from howdah.host import reload as loading
+from howdah.host import restart as restarting
 from howdah.host.beside import Beside
 from howdah.host.pooler import PoolSeat
 from howdah.host.postgres import Seat
@@ -55,7 +57,6 @@ from howdah.phrase import Phrase, say
 from howdah.secret import Secret
 
 _LEAF_DAYS, _RENEWED_LEAF_DAYS = LONGEST_DAYS - 1.0, 60.0
-_PAUSE_SECONDS = 5.0
 _PASSWORD_LETTERS = string.ascii_letters + string.digits
 
 
@@ -98,6 +99,10 @@ class LocalHost(LocalWatch):
     def at_work(self) -> contextlib.AbstractContextManager[None]:
         """Keep what steps share until the work is done: a session."""
         return sql.keeping()
+
+    def feel(self, want: Instance) -> contextlib.AbstractContextManager[pulse.Pulse]:
+        """Feel how a new client fares."""
+        return pulse.felt(want)
 
     # ------------------------------------------------------------------------------------------ looking
 
@@ -184,10 +189,12 @@ class LocalHost(LocalWatch):
             if (address, want.port) not in heard:
                 raise _port_taken(want, self.port_holder([address], want.port) or address)
 
-    def stop_server(self, want: Instance) -> None:
+    def stop_server(self, want: Instance) -> int:
         """Stop PostgreSQL."""
+        ended = sessions.count(self.seat(want)) if postgres.state(self._quick_seat(want)).state == "ready" else 0
         postgres.stop(self._quick_seat(want))
         sweeping.end(self.layout(want.id))
+        return ended
 
     def sweep_logs(self, want: Instance) -> None:
         """Start the sweeper beside a running PostgreSQL, and tell the keepers beside PgBouncer."""
@@ -197,20 +204,9 @@ class LocalHost(LocalWatch):
         if (server := postgres.postmaster(seat)) is not None:
             sweeping.begin(seat, server)
 
-    def restart_server(self, want: Instance) -> None:
-        """Checkpoint, hold the pooler's clients back, stop, start, let them go on."""
-        seat = self.seat(want)
-        postgres.check_log(seat)
-        answers = postgres.state(seat).state == "ready"
-        if answers:
-            # Only to be quicker; one whose hba file locks us out has to be restarted all the same
-            with contextlib.suppress(Refusal), sql.control(seat, say("write a checkpoint")) as session:
-                session.execute("CHECKPOINT")
-        with contextlib.ExitStack() as stack:
-            for directory in self._answering(want) if answers else ():
-                stack.enter_context(admin.held(directory, seconds=_PAUSE_SECONDS))
-            postgres.stop(seat)
-            self.start_server(want)
+    def restart_server(self, want: Instance) -> int:
+        """Checkpoint, hold the pooler's clients back, stop, start, prove, let them go on."""
+        return restarting.restart(self.seat(want), want, self._answering(want), lambda: self.start_server(want))
 
     def _answering(self, want: Instance) -> list[Path]:
         """Return the generations of the pooler that answer."""
@@ -230,17 +226,17 @@ class LocalHost(LocalWatch):
         """Make a user, or give it its password."""
         roles.set_user(self.seat(want), user)
 
-    def drop_user(self, want: Instance, name: str) -> None:
+    def drop_user(self, want: Instance, name: str) -> int:
         """Drop a user."""
-        roles.drop_user(self.seat(want), name)
+        return roles.drop_user(self.seat(want), name)
 
     def create_database(self, want: Instance, database: Database) -> None:
         """Create a database."""
         databases.create_database(self.seat(want), want, database)
 
-    def drop_database(self, want: Instance, name: str) -> None:
+    def drop_database(self, want: Instance, name: str) -> int:
         """Drop a database."""
-        databases.drop_database(self.seat(want), name)
+        return databases.drop_database(self.seat(want), name)
 
     def set_access(self, want: Instance, database: str) -> None:
         """Set who has every right in a database."""
@@ -310,9 +306,9 @@ class LocalHost(LocalWatch):
         """Make a generation read its file."""
         pooler.reload(self._pool_seat(want), want, number)
 
-    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> None:
+    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> int:
         """End a generation."""
-        pooler.retire(self._pool_seat(want), number, drain_seconds=1.0 if drain else 0.0)
+        return pooler.retire(self._pool_seat(want), number, drain_seconds=1.0 if drain else 0.0)
 
     def remove_pooler(self, want: Instance) -> None:
         """Take the pooler's keys and files away."""
@@ -322,12 +318,11 @@ class LocalHost(LocalWatch):
         """Let a generation serve again."""
         admin.resume(self.layout(want.id).generation(number))
 
-    def end_plaintext(self, want: Instance, hop: Hop) -> None:
+    def end_plaintext(self, want: Instance, hop: Hop) -> int:
         """End sessions without TLS."""
         if hop == "pooled":
-            pooler.end_plaintext(self._pool_seat(want))
-            return
-        sessions.end_plaintext(self.seat(want))
+            return pooler.end_plaintext(self._pool_seat(want))
+        return sessions.end_plaintext(self.seat(want))
 
     # ------------------------------------------------------------------------------------------ passwords
 

@@ -304,14 +304,16 @@ def _words(directory: Path) -> str:
     return (told or lines or ["none"])[-1]
 
 
-def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> None:
-    """End a generation and take its directory away."""
+def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> int:
+    """End a generation and take its directory away; return how many clients were connected then."""
     directory = seat.layout.generation(number)
     if drain_seconds:
         _let_leave(directory)
+    left = len(_sessions(directory))
     _close(directory)
     _steer_again(seat.layout)
     files.remove(directory)
+    return left
 
 
 def _close(directory: Path) -> None:
@@ -332,10 +334,13 @@ def _steer_again(layout: Layout) -> None:
                 steering.steer([directory])
 
 
-def end_plaintext(seat: PoolSeat) -> None:
-    """End every pooled session without TLS, one by one; needs PgBouncer 1.24."""
+def end_plaintext(seat: PoolSeat) -> int:
+    """End every pooled session without TLS, one by one, and return how many; needs PgBouncer 1.24."""
+    ended = 0
     for number in pgbouncer.numbers(seat.layout.pool):
         directory = seat.layout.generation(number)
         for client in admin.clients(directory):
             if not client.tls and client.address != "unix":
                 admin.kill_client(directory, client.id)
+                ended += 1
+    return ended

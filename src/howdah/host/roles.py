@@ -167,15 +167,16 @@ def set_user(seat: Seat, user: User) -> None:
         )
 
 
-def drop_user(seat: Seat, name: str, seconds: float = 10) -> None:
-    """Drop a role that Howdah made: its sessions are ended, and what it owns in a database goes to that database's owner."""
+def drop_user(seat: Seat, name: str, seconds: float = 10) -> int:
+    """Drop a role that Howdah made: its sessions are ended, and what it owns goes to each database's owner; return how many that were."""
+    ended = 0
     with sql.control(seat, say("drop user {name}", name=name)) as session:
         take_notes(session)
         oid = _oid(session, name)
         if oid is not None:
             _check_made(session, oid, name)
             sql.run(session, "ALTER ROLE {} NOLOGIN", name)
-            _end_sessions(session, oid, name, seconds)
+            ended = _end_sessions(session, oid, name, seconds)
             # REASSIGN OWNED would hand a whole database of his to the owner of the first one visited: shared objects go with each call
             for row in session.execute("SELECT datname FROM pg_database WHERE datdba = $1", [oid]).fetchall():
                 sql.run(session, "ALTER DATABASE {} OWNER TO postgres", row[0])
@@ -183,6 +184,7 @@ def drop_user(seat: Seat, name: str, seconds: float = 10) -> None:
                 _leave_database(seat, database, name)
             sql.run(session, "DROP ROLE {}", name)
         session.execute("DELETE FROM howdah_made.role WHERE oid NOT IN (SELECT oid FROM pg_roles)")
+    return ended
 
 
 def _check_made(session: Session, oid: int, name: str) -> None:
@@ -190,15 +192,19 @@ def _check_made(session: Session, oid: int, name: str) -> None:
         raise Conflict("role_not_ours", say("cannot drop user {name}: the role was made by others", name=name))
 
 
-def _end_sessions(session: Session, oid: int, name: str, seconds: float) -> None:
+def _end_sessions(session: Session, oid: int, name: str, seconds: float) -> int:
+    pids: set[int] = set()
+
     def ended() -> bool:
-        found = session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1", [oid]).fetchall()
+        found = session.execute("SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1", [oid]).fetchall()
+        pids.update(int(pid) for pid, _ in found)
         return not found
 
     if not process.wait_until(ended, seconds):
         raise Failed(
             "sessions_remain", say("cannot drop user {name}: its sessions do not end within {seconds} s", name=name, seconds=seconds)
         )
+    return len(pids)
 
 
 def _leave_database(seat: Seat, database: str, name: str) -> None:

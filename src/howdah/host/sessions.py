@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Final
 
 from howdah import protocol, wire
+from howdah.core.instance import CONTROL_ROLE, LOOKUP_ROLE
+from howdah.errors import Refusal
 from howdah.host import scram, sql
 from howdah.host.postgres import Seat
 from howdah.phrase import Phrase, say
@@ -16,13 +19,26 @@ _END_PLAINTEXT: Final = """
 SELECT count(pg_terminate_backend(a.pid, 5000)) FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid)
 WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL AND NOT s.ssl AND a.pid <> pg_backend_pid()
 """
+_COUNT: Final = """
+SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+AND (client_addr IS NOT NULL OR ($2::bool AND usename <> ALL ($1::name[])))
+"""
 
 
-def end_plaintext(seat: Seat) -> None:
-    """End every session that came over TCP without TLS, and return when they have ended."""
+def end_plaintext(seat: Seat) -> int:
+    """End every session that came over TCP without TLS, and return when they have ended: how many."""
     with sql.control(seat, say("end sessions in plaintext")) as session:
         waits = session.version >= 140000  # until then pg_terminate_backend only sends the signal
-        session.execute(_END_PLAINTEXT if waits else _END_PLAINTEXT.replace(", 5000", ""))
+        [(ended,)] = session.execute(_END_PLAINTEXT if waits else _END_PLAINTEXT.replace(", 5000", ""))
+    return int(ended)
+
+
+def count(seat: Seat, *, pooled: bool = False) -> int:
+    """Return how many client sessions there are on the TCP port, with `pooled` those of the pooler, too; 0 where nobody can be asked."""
+    with contextlib.suppress(Refusal), sql.control(seat, say("count sessions")) as session:
+        [(found,)] = session.execute(_COUNT, ["{" + ",".join((CONTROL_ROLE, LOOKUP_ROLE)) + "}", str(pooled)])
+        return int(found)
+    return 0
 
 
 def try_login(address: str, port: int, role: str, password: Secret, *, tls: bool, seconds: float = wire.SECONDS) -> Phrase | None:

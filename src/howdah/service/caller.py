@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from howdah.core.instance import Hold
 from howdah.phrase import Phrase, say
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Caller:
     tell: Callable[[Phrase], None]  # progress
     wait: bool = True
     patience: float = 60.0  # seconds to wait for another command on the same instance
+    hold: Hold = field(default_factory=Hold)  # how long open transactions may hold up a restart that the request takes
 
 
 @dataclass(frozen=True)

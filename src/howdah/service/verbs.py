@@ -15,6 +15,7 @@ from howdah.catalog.extensions import extension
 from howdah.core import wishes
 from howdah.core.host import Refused
 from howdah.core.instance import HOPS, Hop, Instance, check_role
+from howdah.core.observed import Session
 from howdah.core.operation import headline
 from howdah.core.wishes import Change, Creation
 from howdah.errors import Conflict, Failed, NotFound
@@ -153,32 +154,51 @@ class Service(Births):
 
     # ---------------------------------------------------------------------------------------- what may be changed
 
-    def set_parameters(self, name: str, given: Mapping[str, str], unset: Sequence[str], caller: Caller, *, restart: bool = True) -> Done:
-        """Set and unset parameters; applied now by reload, else by one restart, unless `restart` is False."""
+    def set_parameters(
+        self,
+        name: str,
+        given: Mapping[str, str],
+        unset: Sequence[str],
+        caller: Caller,
+        *,
+        restart: bool = True,
+        keep_plaintext: bool = False,
+    ) -> Done:
+        """Set and unset parameters; applied now by reload, else by one restart, unless `restart` is False.
+
+        ssl=on ends the sessions that are open in plaintext, unless they may stay until they leave (`keep_plaintext`); asked for again, it
+        ends those that stayed.
+        """
         want, facts = self.store.find(name), self.host.facts()
-        _, changes = wishes.with_parameters(want, given, unset, facts, restart=restart)
-        consent = self._ask_for_parameters(want, changes, caller, restart=restart)
+        wished, changes = wishes.with_parameters(want, given, unset, facts, restart=restart)
+        self._ask_for_parameters(want, changes, caller, restart=restart)
+        plaintext = self._plaintext(want) if wished.tls and any(key.lower() == "ssl" for key in (*given, *unset)) else ()
+        if not keep_plaintext:
+            self.ask_to_end(plaintext, say("ssl=on ends the sessions that are open in plaintext"), caller)
 
         def wish(current: Instance) -> Instance:
             wished, _ = wishes.with_parameters(current, given, unset, facts, restart=restart)
-            return wished if wished is current else replace(wished, end_plaintext=consent)
+            if keep_plaintext or not (plaintext or (wished.tls and not current.tls)):
+                return wished
+            return replace(wished, end_plaintext=True) if wished is not current else current.next(end_plaintext=True)
 
-        return replace(self.wish(name, "params set", caller, wish), changes=changes)
+        done = replace(self.wish(name, "params set", caller, wish), changes=changes)
+        stay = say("sessions still open in plaintext: {count}; the same again without --keep-plaintext ends them", count=len(plaintext))
+        return replace(done, notes=(*done.notes, stay)) if keep_plaintext and plaintext else done
 
-    def _ask_for_parameters(self, want: Instance, changes: Sequence[Change], caller: Caller, *, restart: bool) -> bool:
-        """Ask for what the changes would cost; return whether sessions in plaintext may be ended."""
-        if want.state != "running" or not changes:
-            return False
+    def _ask_for_parameters(self, want: Instance, changes: Sequence[Change], caller: Caller, *, restart: bool) -> None:
+        """Ask for the restart that the changes would take."""
         names = wishes.restart_names(changes)
-        if names and restart:
+        if want.state == "running" and names and restart:
             text = say("{names} needs a restart, which ends the direct sessions connected now", names=", ".join(names))
             self.ask_about_restart(want, caller, text)
-        if not any(change.name == "ssl" and change.new == "on" for change in changes):
-            return False
+
+    def _plaintext(self, want: Instance) -> tuple[Session, ...]:
+        """Return the sessions that are open without TLS."""
+        if want.state != "running":
+            return ()
         seen = self.host.observe(want)
-        plaintext = (*seen.server.plaintext, *(s for each in seen.pooler for s in each.plaintext))
-        self.ask_to_end(plaintext, say("ssl=on ends the sessions that are open in plaintext"), caller)
-        return True
+        return (*seen.server.plaintext, *(session for each in seen.pooler for session in each.plaintext))
 
     def add_extension(self, name: str, extension_name: str, given: Mapping[str, str], caller: Caller) -> Done:
         """Add an extension; the pooler's missing settings are chosen and said."""

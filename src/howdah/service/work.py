@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from howdah.core.instance import Instance
 from howdah.core.machine import Machine
@@ -42,6 +42,7 @@ class Work(Reading):
             wished = change(current)
             if wished is current:
                 return self._as_it_is(current, verb, caller)
+            wished = replace(wished, hold=caller.hold)
             operation = self.store.accept(wished, verb, caller.actor, {"request": caller.words})
             if not caller.wait:
                 self.host.carry_on(wished)

@@ -46,12 +46,16 @@ CREATE INDEX operation_instance ON operation (instance_id, id);
 CREATE INDEX operation_name ON operation (project, name_key, id)
 """
 
-MIGRATIONS = (_FIRST,)
+# Restarts learnt to wait for open transactions: a record without `hold` is read as one that waits as long as is usual
+_HOLD = "SELECT 1"
+
+MIGRATIONS = (_FIRST, _HOLD)
 
 # What a record of the newest schema consists of: whoever changes a line here follows with a migration.
 RECORD = {
     "Instance": "id name version port project engine generation state size direct pooled parameters extensions databases users "
-    "deferred restart_of settled end_plaintext",
+    "deferred restart_of settled end_plaintext hold",
+    "Hold": "seconds end",
     "Reach": "listen hostnames allow",
     "User": "name verifier databases shown",
     "Database": "name owner icu_locale",

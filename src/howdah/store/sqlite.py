@@ -333,11 +333,13 @@ def _written(want: Instance) -> str:
 
 
 def _line_record(line: Line) -> dict[str, Any]:
-    return {"step": line.step, "what": phrase_record(line.what), "why": phrase_record(line.why), "milliseconds": line.milliseconds}
+    told = {"step": line.step, "what": phrase_record(line.what), "why": phrase_record(line.why), "milliseconds": line.milliseconds}
+    return {**told, "stall": line.stall, "ended": line.ended}
 
 
 def _line(record: Mapping[str, Any]) -> Line:
-    return Line(record["step"], phrase_of(record["what"]), phrase_of(record["why"]), record["milliseconds"])
+    cost = (record.get("stall"), record.get("ended", 0))  # not told by older ones
+    return Line(record["step"], phrase_of(record["what"]), phrase_of(record["why"]), record["milliseconds"], *cost)
 
 
 def _operation(row: Sequence[Any]) -> Operation:
