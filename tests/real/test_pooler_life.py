@@ -4,13 +4,29 @@ words, changes that no client notices, users that come by lookup alone, and a re
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 from tests.conftest import processes_below
-from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, Waiting, clients, kill, place, prove, scalar, strays
+from tests.real.instances import (
+    DATABASE,
+    PASSWORD,
+    USER,
+    NotAgreed,
+    Place,
+    Voice,
+    Waiting,
+    clients,
+    kill,
+    place,
+    prove,
+    scalar,
+    steps,
+    strays,
+)
 from tests.real.servers import free_port, poolers, version_of
 
 from howdah import wire
@@ -190,6 +206,29 @@ def test_a_second_swap_while_one_still_drains(here: Place) -> None:
     here.repair()
     prove(here)
     assert strays(here) == {}
+
+
+def test_who_stays_with_an_older_pooler_is_named_and_ended_only_when_asked(here: Place) -> None:
+    with here.login(application_name="who stays") as kept:
+        here.pool({"listen_backlog": "900"})
+        with here.login() as fresh:
+            done, left = here.service.drain_pooler("shop", asks("pooler drain"), seconds=0.3)
+            assert done.operation is None
+            assert [(each.user, each.database, each.application) for each in left] == [(USER, DATABASE, "who stays")]
+            assert 0 <= time.time() - left[0].since < 60
+            no = Voice(agrees=False)
+            with pytest.raises(NotAgreed):
+                here.service.drain_pooler("shop", no.caller("pooler drain"), end=True)
+            assert no.questions[0].sessions == left
+            assert scalar(kept, "SELECT 1") == 1
+            done, ended = here.service.drain_pooler("shop", asks("pooler drain"), end=True)
+            assert done.operation is not None
+            assert (steps(done.operation), ended) == (("RetirePooler",), left)
+            with pytest.raises(psycopg.OperationalError):
+                kept.execute("SELECT 1")
+            assert scalar(fresh, "SELECT 1") == 1, "nobody else is"
+    assert here.service.drain_pooler("shop", asks("pooler drain"), end=True)[1] == ()
+    prove(here)
 
 
 def test_a_port_that_is_taken_is_refused_and_the_old_one_serves(here: Place) -> None:

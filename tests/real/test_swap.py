@@ -34,8 +34,8 @@ def here(request: pytest.FixtureRequest) -> Iterator[Place]:
 def where(here: Place, hop: Any = "pooled") -> str:
     want = here.want()
     words: dict[str, Any] = {"host": "127.0.0.1", "port": want.hop_port(hop), "user": ROLE, "dbname": DATABASE, "password": PASSWORD}
-    tls = {"sslmode": "verify-full", "sslrootcert": str(here.layout().ca_file), "gssencmode": "disable", "connect_timeout": 30}
-    return psycopg.conninfo.make_conninfo("", **words, **tls)
+    tls = {"sslmode": "verify-full", "sslrootcert": str(here.layout().ca_file), "gssencmode": "disable", "connect_timeout": "30"}
+    return psycopg.conninfo.make_conninfo("", **(words | tls))
 
 
 def swap(here: Place, times: int) -> None:

@@ -121,7 +121,10 @@ def card(screen: Screen, seen: Seen, notes: Iterable[str] = ()) -> Iterator[str]
             say("  the last operation, {verb}, stopped: {reason}", verb=seen.last.verb, reason=seen.last.error.get("message", ""))
         )
     if seen.quick.draining:
-        yield screen.text(say("  older poolers that still have clients: {count}", count=seen.quick.draining))
+        count = seen.quick.draining
+        yield screen.text(
+            say("  older poolers that still have clients: {count}; howdah pooler drain {name} names them", count=count, name=want.name)
+        )
     if seen.pending_restart:
         names = ", ".join(seen.pending_restart)
         yield screen.text(say("  waiting for a restart: {names}; howdah restart {name} applies it", names=names, name=want.name))

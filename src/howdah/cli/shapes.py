@@ -17,6 +17,7 @@ from howdah.phrase import Phrase
 if TYPE_CHECKING:
     from howdah.catalog.extensions import Extension, Setting
     from howdah.catalog.parameters import Parameter
+    from howdah.core.observed import Session
     from howdah.core.operation import Line, Operation
     from howdah.core.remember import Trashed
     from howdah.core.wishes import Change
@@ -156,6 +157,17 @@ def change(done: Done, passfile: Path | None) -> Shape:
         name, secret = done.password
         answer["password"] = {"user": name, "password": secret.reveal(), "passfile": str(passfile) if passfile else None}
     return answer
+
+
+def session(one: Session) -> Shape:
+    """Return one session of a client."""
+    return {
+        "user": one.user,
+        "database": one.database,
+        "application": one.application or None,
+        "address": one.address,
+        "connected_at": moment(one.since),
+    }
 
 
 def changed(one: Change) -> Shape:

@@ -29,6 +29,7 @@ PLACES: Mapping[str, str] = {
     "undelete": "life",
     "params": "params",
     "extensions": "extensions",
+    "pooler": "pooler",
     "endpoints": "endpoints",
     "databases": "databases",
     "users": "users",
@@ -49,6 +50,7 @@ PLACES: Mapping[str, str] = {
 GROUPS: Mapping[str, str] = {
     "params": "PostgreSQL's parameters: list, set, unset, catalog",
     "extensions": "What is added to an instance, such as the pooler",
+    "pooler": "The pooler in front of an instance, and who is still with an older one",
     "endpoints": "Where an instance is reached, and by whom",
     "databases": "The databases of an instance",
     "users": "The users of an instance, their passwords and rights",

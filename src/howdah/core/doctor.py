@@ -370,6 +370,10 @@ def _instance(each: Doctored) -> Iterator[Finding]:
     for old in each.older:
         title, cure = say("{name}: {program}", name=each.name, program=old.title), say("{command}", command=old.cure(each.name))
         yield Finding(f"{each.name}-{old.name}-older", title, "warn", old.words, cure)
+    if each.quick.draining:
+        title = say("{name}: older poolers", name=each.name)
+        evidence = say("{count} serve on, for sessions that have not left since a change", count=each.quick.draining)
+        yield Finding(f"{each.name}-draining", title, "warn", evidence, say("howdah pooler drain {name}", name=each.name))
     if each.space is not None:
         yield _room(f"{each.name}-disk", say("{name}: disk", name=each.name), each.space, say("the data"))
 

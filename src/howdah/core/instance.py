@@ -87,6 +87,7 @@ class Instance:
     settled: bool = False  # it has served once: a data directory that is gone is a loss, and never made anew
     end_plaintext: bool = False  # consent to end sessions that were opened before ssl=on
     hold: Hold = Hold()  # for the restart that this wish takes
+    end_of: tuple[str, ...] = ()  # identities of older PgBouncers that are to end though they have clients
 
     @property
     def pooler(self) -> Mapping[str, str] | None:
@@ -133,9 +134,10 @@ def from_record(record: Mapping[str, Any]) -> Instance:
     direct, pooled = (Reach(**{key: tuple(value) for key, value in plain.pop(hop).items()}) for hop in HOPS)
     users = tuple(User(u["name"], Secret(u["verifier"]), tuple(u["databases"]), u["shown"]) for u in plain.pop("users"))
     databases = tuple(Database(**d) for d in plain.pop("databases"))
-    deferred = tuple(plain.pop("deferred"))
+    deferred, end_of = tuple(plain.pop("deferred")), tuple(plain.pop("end_of", ()))
     hold = Hold(**plain.pop("hold", {}))
-    return Instance(**plain, hold=hold, direct=direct, pooled=pooled, users=users, databases=databases, deferred=deferred)
+    made = Instance(**plain, direct=direct, pooled=pooled, users=users, databases=databases)
+    return replace(made, hold=hold, deferred=deferred, end_of=end_of)
 
 
 def shown(text: str) -> str:

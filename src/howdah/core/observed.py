@@ -80,6 +80,7 @@ class Session:
     application: str
     address: str
     id: str  # backend pid, or PgBouncer's client id or pointer
+    since: float = 0.0  # seconds since the epoch; 0 where it is not told
 
     def __str__(self) -> str:
         return f"{self.user}@{self.database} ({self.application or '-'}, {self.address})"

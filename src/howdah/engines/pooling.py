@@ -138,11 +138,16 @@ def pooler_retired(want: Instance, seen: Observed) -> Sequence[Step]:
     """An older generation goes when its last client has left, or when those that are left agreed to be ended."""
     if want.pooler is None:
         return ()
-    return [
-        RetirePooler(want, say("generation {number} of the pooler has no client left", number=each.number), each.number)
-        for each in seen.pooler[:-1]
-        if not (each.alive and each.reachable and each.clients) or (want.end_plaintext and want.tls and each.plaintext)
-    ]
+    return [RetirePooler(want, why, each.number) for each in seen.pooler[:-1] if (why := _spent(want, each)) is not None]
+
+
+def _spent(want: Instance, older: Generation) -> Phrase | None:
+    """Return why an older generation may go, or None."""
+    if not (older.alive and older.reachable and older.clients):
+        return say("generation {number} of the pooler has no client left", number=older.number)
+    if older.identity in want.end_of or (want.end_plaintext and want.tls and older.plaintext):
+        return say("the clients of generation {number} of the pooler are to be ended", number=older.number)
+    return None
 
 
 def pooler_loaded(want: Instance, seen: Observed) -> Sequence[Step]:

@@ -36,6 +36,7 @@ class Client:
     application_name: str
     state: str
     id: str
+    since: float  # when it connected, in seconds since the epoch
 
 
 def reload(directory: Path, *, seconds: float = 5) -> None:
@@ -109,7 +110,16 @@ def _client(row: Row) -> Client:
         application_name=cell("application_name"),
         state=cell("state"),
         id=cell("id"),
+        since=_moment(cell("connect_time")),
     )
+
+
+def _moment(text: str) -> float:
+    """Read a time as the console prints it, on this machine's clock: 2026-01-31 12:30:00 CET; 0 for none."""
+    try:
+        return time.mktime(time.strptime(text[:19], "%Y-%m-%d %H:%M:%S"))
+    except ValueError:
+        return 0.0
 
 
 def drain(directory: Path, *, seconds: float) -> int:

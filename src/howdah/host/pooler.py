@@ -115,7 +115,9 @@ def _sessions(directory: Path) -> list[tuple[Session, str]]:
 
 
 def _session(client: admin.Client) -> Session:
-    return Session("pooled", client.user, client.database, client.application_name, client.address, client.id or str(client.port))
+    identity = client.id or str(client.port)
+    application = client.application_name.removesuffix(f" - {client.address}:{client.port}")  # application_name_add_host
+    return Session("pooled", client.user, client.database, application, client.address, identity, client.since)
 
 
 def prepare(seat: PoolSeat) -> None:

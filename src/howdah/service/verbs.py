@@ -15,7 +15,7 @@ from howdah.catalog.extensions import extension
 from howdah.core import wishes
 from howdah.core.host import Refused
 from howdah.core.instance import HOPS, Hop, Instance, check_role
-from howdah.core.observed import Session
+from howdah.core.observed import Generation, Session
 from howdah.core.operation import headline
 from howdah.core.wishes import Change, Creation
 from howdah.errors import Conflict, Failed, NotFound
@@ -26,6 +26,7 @@ from howdah.service.caller import Caller, Done, Question, waits
 
 # between the choice of a free port and the start on it another program may take it: then another one is chosen
 _PORT_RACES = 3
+_BETWEEN_LOOKS = 0.25  # seconds, while clients are waited for
 _LOGOUT: Final = say("logging out may break its servers (RemoveIPC): howdah service install, or loginctl enable-linger, keeps them")
 
 
@@ -230,6 +231,23 @@ class Service(Births):
         verb = "extensions set"
         done = self.wish(name, verb, caller, lambda w: wishes.with_extension_settings(w, extension_name, given, facts)[0])
         return replace(done, changes=changes, notes=(*done.notes, *self.who_stayed(done, changes)))
+
+    def drain_pooler(self, name: str, caller: Caller, *, seconds: float = 0.0, end: bool = False) -> tuple[Done, tuple[Session, ...]]:
+        """Wait up to `seconds` for the sessions of older poolers to leave; return those left, which `end` ends."""
+        want, deadline = self.store.find(name), time.monotonic() + seconds
+        older = self._older(want)
+        while any(each.clients for each in older) and time.monotonic() < deadline:
+            time.sleep(min(_BETWEEN_LOOKS, max(deadline - time.monotonic(), 0)))
+            older = self._older(want)
+        left = tuple(session for each in older for session in each.clients)
+        if not (end and left):
+            return Done(want), left
+        self.ask_to_end(left, say("this ends the sessions of older poolers"), caller)
+        identities = tuple(each.identity for each in older)
+        return self.wish(name, "pooler drain", caller, lambda w: w.next(end_of=identities)), left
+
+    def _older(self, want: Instance) -> tuple[Generation, ...]:
+        return self.host.observe(want).pooler[:-1] if want.state == "running" else ()
 
     def remove_extension(self, name: str, extension_name: str, caller: Caller) -> Done:
         """Remove an extension, with everything that it brought."""
