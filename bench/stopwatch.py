@@ -91,9 +91,9 @@ def run(command: Sequence[str], **environment: str) -> Run:
     return Run(took, (used.ru_utime + used.ru_stime) * 1000, said)
 
 
-def howdah(home: Path, *arguments: str) -> Run:
+def howdah(home: Path, *arguments: str, **environment: str) -> Run:
     """Run a whole `howdah` process; the trash keeps what is deleted."""
-    return run([*HOWDAH, *arguments], HOWDAH_HOME=str(home), HOWDAH_TRASH="86400")
+    return run([*HOWDAH, *arguments], HOWDAH_HOME=str(home), HOWDAH_TRASH="86400", **environment)
 
 
 def story(home: Path, name: str) -> Mapping[str, Any]:
