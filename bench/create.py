@@ -126,7 +126,7 @@ def once(home: Path, name: str) -> None:
     made = time.perf_counter()
     assert done.password is not None
     user, password = done.password
-    authority = service.authority()["file"]
+    authority = service.authority().file
     where = f"host=127.0.0.1 port={pooler['listen_port']} dbname=app user={user} sslmode=verify-full sslrootcert={authority}"
     with psycopg.connect(where, password=password.reveal()) as session:
         assert session.execute("SELECT 1").fetchone() == (1,)

@@ -35,6 +35,7 @@ _NAMES = {
 }
 # What others will take for sound: Mozilla's "intermediate" profile (5.7, maximum_certificate_lifespan)
 LONGEST_DAYS = 366
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _DAY = 86400
 _UTC_TIME, _DNS, _ADDRESS, _VERSION, _EXTENSIONS = 0x17, 0x82, 0x87, 0xA0, 0xA3
 
@@ -64,12 +65,20 @@ class Certificate:
 
 def read_pem(pem: str) -> Certificate:
     """Return what the first certificate of a PEM text says; ValueError when it cannot be read."""
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    _, found, rest = pem.partition(begin)
-    body, closed, _ = rest.partition(end)
-    if not (found and closed):
+    first = next(iter(pems(pem)), None)
+    if first is None:
         raise ValueError("not a certificate")
-    return read_der(binascii.a2b_base64(body))
+    return read_der(binascii.a2b_base64(first.removeprefix(_BEGIN).partition(_END)[0]))
+
+
+def pems(text: str) -> list[str]:
+    """Return each certificate of a PEM text, whatever stands between them, as a text of its own that ends with a newline.
+
+    >>> pems("of ours:\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----")
+    ['-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n']
+    """
+    bodies = (part.partition(_END) for part in text.split(_BEGIN)[1:])
+    return [f"{_BEGIN}{body}{closed}\n" for body, closed, _ in bodies if closed]
 
 
 def read_der(der: bytes) -> Certificate:

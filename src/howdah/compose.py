@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from howdah.core.instance import Instance
     from howdah.core.programs import Used
     from howdah.core.room import Room
+    from howdah.core.rotation import Bundle
     from howdah.host.local import LocalHost
     from howdah.host.ownfiles import Edit
     from howdah.secret import Secret
@@ -99,6 +100,14 @@ def doctor(home: Path) -> tuple[Finding, ...]:
     from howdah.host.inspect import inspect
 
     return judge(inspect(home, local_host(home), open_store(home, make=False).instances()))
+
+
+def authority(home: Path) -> Bundle | None:
+    """Tell what clients verify with and where a change of it stands; None where there is none, or none that makes sense."""
+    from howdah.core.layout import Layout
+    from howdah.host import bundle
+
+    return bundle.looked(Layout(home, "").ca_file)
 
 
 def older(home: Path, want: Instance) -> tuple[Older, ...]:

@@ -19,6 +19,7 @@ from howdah.core.host import WantedFile
 from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.observed import DatabaseSeen, Disk, Facts, FileSeen, Generation, Inside, Looks, Observed, Pair, Role, Server, Wire
+from howdah.core.rotation import Turn
 from howdah.errors import Refusal
 
 HOME = Path("/srv/howdah")
@@ -170,6 +171,9 @@ class Miniature:
     def take_from_trash(self, want: Instance) -> None:
         if self._act("take_from_trash"):
             self.trash, self.data = False, True
+
+    def turn_authority(self, want: Instance, asked: Turn | None) -> None:
+        self.done.append(f"turn {asked}")
 
     def issue(self, want: Instance, hop: Hop) -> None:
         if self._act("issue"):

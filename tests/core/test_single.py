@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from howdah.core.instance import LOOKUP_ROLE, PROBE_ROLE, Database, Instance, Re
 from howdah.core.layout import Layout
 from howdah.core.observed import DatabaseSeen, Disk, Facts, FileSeen, Generation, Inside, Looks, Observed, Pair, Role, Server, Session
 from howdah.core.plan import next_steps
+from howdah.core.rotation import Authority, Bundle, Phase
 from howdah.core.steps import EndPlaintext, InstallLookup, RemoveLookup, RetirePooler, StartPooler, Step, WriteServerFiles
 from howdah.engines import single
 from howdah.errors import Failed
@@ -164,12 +166,29 @@ def wanted(**changes: Any) -> Twist:
 
 STALE_KEY = FACTS.now - 250 * 86_400.0
 
+
+def bundle(world: World, phase: Phase = "settled", days: float = 3000, other_days: float = 3000) -> Bundle:
+    """An authority with so many days left, and another where the phase has one."""
+    ends = [world.facts.now + left * 86_400 for left in (days, other_days)]
+    one, other = (Authority("", str(ends.index(end)), 0.0, end) for end in ends)
+    return Bundle(Path("/srv/howdah/ca/ca.crt"), one, other if phase != "settled" else None, phase)
+
+
 TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     # a create that was killed before it settled
     "no data directory yet": (lambda w: wanted(settled=False)(w).on_disk(data="absent"), ("TakeData",)),
     "taken back from the trash": (lambda w: w.on_disk(data="absent", trashed=True), ("TakeFromTrash",)),
     "no certificate": (lambda w: w.on_disk(pairs={"pooled": w.disk.pairs["pooled"]}), ("IssueCertificate",)),
     "no certificate at all": (lambda w: w.on_disk(pairs={}), ("IssueCertificate", "IssueCertificate")),
+    "the authority's last years": (lambda w: w.on_disk(authority=bundle(w, days=700)), ("TurnAuthority",)),
+    "the authority's last days": (lambda w: w.on_disk(authority=bundle(w, "announced", days=29)), ("TurnAuthority",)),
+    "a predecessor that expired": (lambda w: w.on_disk(authority=bundle(w, "switched", other_days=-1)), ("TurnAuthority",)),
+    "a turn that was killed": (lambda w: w.on_disk(authority=replace(bundle(w), cut_off=True)), ("TurnAuthority",)),
+    "the successor issues": (
+        lambda w: w.on_disk(pairs={hop: tuple(replace(each, current=False) for each in pairs) for hop, pairs in w.disk.pairs.items()}),
+        ("IssueCertificate", "IssueCertificate"),
+    ),
+    "another certificate was asked for": (lambda w: wanted(renewed=(w.disk.pairs["pooled"][0].serial,))(w), ("IssueCertificate",)),
     "a name more": (wanted(direct=Reach(hostnames=("db.example.org",))), ("IssueCertificate",)),
     "another CA's certificate": (pair_twist(trusted=False), ("IssueCertificate",)),
     "two thirds of its life gone": (pair_twist(not_before=STALE_KEY, not_after=STALE_KEY + 365 * 86_400.0), ("IssueCertificate",)),
@@ -288,6 +307,11 @@ def test_each_trigger_plans_its_step(world: World, name: str) -> None:
 def test_a_short_life_is_right_where_a_timer_renews(world: World) -> None:
     short = TRIGGERS["a certificate made for a timer that is gone"][0](world)
     assert replace(short, facts=replace(short.facts, renews=True)).names == ()
+
+
+@pytest.mark.parametrize(("phase", "days"), [("settled", 740), ("announced", 31), ("switched", 1)])
+def test_an_authority_with_time_left_is_turned_by_people_alone(world: World, phase: Phase, days: float) -> None:
+    assert world.on_disk(authority=bundle(world, phase, days)).steps == ()
 
 
 def test_every_concern_of_a_running_instance_has_a_trigger(world: World) -> None:

@@ -19,10 +19,12 @@ from howdah.core.boot import BootSeen
 from howdah.core.endpoint import endpoints
 from howdah.core.instance import Database, Instance, Reach, User
 from howdah.core.machine import Quick
+from howdah.core.observed import Pair
 from howdah.core.operation import Line, Operation
 from howdah.core.programs import Program, Used
 from howdah.core.remember import Trashed
 from howdah.core.room import Room
+from howdah.core.rotation import Authority, Bundle
 from howdah.core.wishes import Change
 from howdah.phrase import Phrase, say
 from howdah.secret import Secret
@@ -73,6 +75,8 @@ class Found:
     fix: Phrase | None = None
 
 
+AUTHORITY = Authority("…", "ab", 1.0, 2.0)
+
 SHAPES: Mapping[str, Any] = {
     "Instance": shapes.instance(SEEN),
     "Program": versions.shape([USED])[0],
@@ -87,7 +91,8 @@ SHAPES: Mapping[str, Any] = {
     "Parameter": shapes.parameter(parameters.catalog(15)["work_mem"]),
     "Extension": shapes.extension(catalog()["pooler"]),
     "Diagnosis": shapes.diagnosis([Found()]),
-    "Authority": shapes.authority({"file": "/ca.crt", "pem": "…", "fingerprint": "ab", "not_after": 1.0}),
+    "Authority": shapes.authority(Bundle(Path("/ca.crt"), AUTHORITY, AUTHORITY, "announced")),
+    "Certificate": shapes.certificate("direct", Pair("ab", frozenset({"localhost"}), 1.0, 2.0, trusted=True), served=True),
 }
 
 

@@ -17,7 +17,8 @@ from howdah.certificate import read_pem
 from howdah.core.observed import Pair
 from howdah.errors import Failed, NotFound
 from howdah.host.accounts import Account, account
-from howdah.host.pki import authority, ca_show, issue, pairs
+from howdah.host.bundle import show as ca_show
+from howdah.host.pki import authority, issue, pairs
 
 NAMES = ["localhost", "db.example.org", "127.0.0.1", "0:0::1"]
 
@@ -212,7 +213,8 @@ def test_no_authority_is_said_so(tmp_path: Path) -> None:
 def test_looking_needs_no_cryptography(tmp_path: Path) -> None:
     issued(tmp_path)
     code = (
-        "import sys, pathlib; from howdah.host.pki import ca_show, pairs; home = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib; from howdah.host.bundle import show as ca_show; from howdah.host.pki import pairs\n"
+        "home = pathlib.Path(sys.argv[1])\n"
         "print(len(pairs(home / 'tls', 'direct', ca_show(home).file)), 'cryptography' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=30)

@@ -49,7 +49,7 @@ def test_the_certificate_is_ours_and_no_other_authority_will_do(here: Place, hop
     with here.login(hop, sslmode="verify-full", host="localhost", hostaddr="127.0.0.1") as session:
         assert session.pgconn.ssl_in_use
     with place() as other:
-        foreign = other.host.authority()["file"]
+        foreign = str(other.host.authority().file)
         assert "certificate verify failed" in here.refused(hop, sslrootcert=foreign)
     assert "does not match" in here.refused(hop, host="db.example.com", hostaddr="127.0.0.1")
 

@@ -191,6 +191,17 @@ def test_an_authority_that_clients_of_others_trust_is_noticed(
     assert found(report, "fail") == noticed
 
 
+@breaks(at("instance", "authority-change"))
+def test_an_authority_that_changes_is_told_of(bed: Bed, noticed: set[Where]) -> None:
+    """What fails, and who is refused, is seen in test_rotation.py."""
+    bed.host.change_authority("announce")
+    try:
+        report = bed.report()
+    finally:
+        bed.host.change_authority("recall")
+    assert (report.verdict, found(report, "warn", "fail")) == ("proven", noticed)
+
+
 @breaks(*(at(hop, "certificate-dates") for hop in BOTH), at("instance", "authority-dates"))
 def test_dates_as_served_are_judged(bed: Bed, noticed: set[Where]) -> None:
     leaves, authority = {each for each in noticed if each[1] != "instance"}, ("authority-dates", "instance")

@@ -55,10 +55,17 @@ def show(request: Request, name: Name) -> None:
     screen, seen = request.screen, request.reading.show(name)
     used, older = compose.programs(request.home, seen.instance), compose.older(request.home, seen.instance)
     room = compose.room(request.home, seen.instance)
-    own = {"programs": versions.shape(used), "older": upkeep.older_shape(older, seen.instance.name), "room": upkeep.room_shape(room)}
+    bundle = compose.authority(request.home)
+    own = {
+        "programs": versions.shape(used),
+        "older": upkeep.older_shape(older, seen.instance.name),
+        "room": upkeep.room_shape(room),
+        "authority": bundle.phase if bundle is not None else None,
+    }
 
     def lines() -> Iterator[str]:
         yield from pages.card(screen, seen, upkeep.older_lines(screen, older, seen.instance.name))
+        yield from upkeep.authority_lines(screen, bundle)
         yield from upkeep.room_lines(screen, room)
         yield from versions.lines(screen, used)
 

@@ -1,4 +1,4 @@
-"""ca and doctor: what this machine is and has."""
+"""doctor: what this machine is and has."""
 
 from __future__ import annotations
 
@@ -10,19 +10,6 @@ from howdah.cli.screen import Screen
 from howdah.cli.verb import verb
 from howdah.errors import Unavailable
 from howdah.phrase import Phrase, say
-
-
-@verb("ca show", example="howdah ca show --json")
-def show(request: Request) -> None:
-    """Show the certificate authority. Clients verify with it. It tells its file, its fingerprint and how long it is good for."""
-    found = shapes.authority(request.reading.authority())
-    lines = [
-        say("file         {file}", file=found["file"]),
-        say("fingerprint  {fingerprint}", fingerprint=found["fingerprint"]),
-        say("good until   {until}", until=found["not_after"]),
-    ]
-    request.screen.answer(found, lambda: lines)
-
 
 RESULTS: Mapping[str, tuple[Phrase, str]] = {
     "pass": (say("good"), "green"),

@@ -94,7 +94,7 @@ def _looked_at(request: Request, done: Done, began: float) -> Started:
     vias = ["direct", *(["pooled"] if done.instance.pooler is not None else [])]
     targets = {via: request.service.target(name, via, None, None, None) for via in vias}
     texts = {via: compose.snippet("psql", target).text.strip() for via, target in targets.items()}
-    ca_file = str(request.service.authority()["file"])
+    ca_file = str(request.service.authority().file)
     return Started(done, request.service.show(name), report, texts, ca_file, monotonic() - began)
 
 

@@ -17,9 +17,10 @@ from howdah.phrase import Phrase
 if TYPE_CHECKING:
     from howdah.catalog.extensions import Extension, Setting
     from howdah.catalog.parameters import Parameter
-    from howdah.core.observed import Session
+    from howdah.core.observed import Pair, Session
     from howdah.core.operation import Line, Operation
     from howdah.core.remember import Trashed
+    from howdah.core.rotation import Bundle
     from howdah.core.wishes import Change
     from howdah.service.caller import Done, Seen
 
@@ -306,14 +307,29 @@ def diagnosis(found: Sequence[Diagnosis]) -> Shape:
     }
 
 
-def authority(found: Mapping[str, Any]) -> Shape:
-    """Return the CA that clients verify with; `not_after` by RFC 3339."""
-    until = found["not_after"]
+def authority(found: Bundle) -> Shape:
+    """Return the CA that clients verify with, who issues first, and where a change of it stands; dates by RFC 3339."""
+    other = found.other
     return {
-        "file": str(found["file"]),
-        "pem": found["pem"],
-        "fingerprint": found["fingerprint"],
-        "not_after": moment(until) if isinstance(until, int | float) else until,
+        "file": str(found.file),
+        "pem": found.pem,
+        "fingerprint": found.fingerprint,
+        "not_after": moment(found.not_after),
+        "phase": found.phase,
+        "other": {"fingerprint": other.fingerprint, "not_after": moment(other.not_after)} if other is not None else None,
+    }
+
+
+def certificate(hop: Hop, pair: Pair, served: bool) -> Shape:
+    """Return one certificate of an instance; `issuer` is `current`, `other` while the authority changes, or `unknown`."""
+    return {
+        "hop": hop,
+        "serial": pair.serial,
+        "not_before": moment(pair.not_before),
+        "not_after": moment(pair.not_after),
+        "names": sorted(pair.names),
+        "issuer": "current" if pair.current else "other" if pair.trusted else "unknown",
+        "served": served,
     }
 
 

@@ -40,7 +40,8 @@ PLACES: Mapping[str, str] = {
     "psql": "shell",
     "operations": "story",
     "logs": "story",
-    "ca": "machine",
+    "certificates": "authority",
+    "ca": "authority",
     "repair": "repair",
     "service": "service",
     "doctor": "machine",
@@ -55,7 +56,8 @@ GROUPS: Mapping[str, str] = {
     "databases": "The databases of an instance",
     "users": "The users of an instance, their passwords and rights",
     "members": "The PostgreSQL servers of an instance",
-    "ca": "The certificate authority that clients verify with",
+    "certificates": "The certificates that an instance serves",
+    "ca": "The certificate authority that clients verify with, and its change for a successor",
     "service": "Start at boot, and stop in good order at shutdown",
 }
 TITLE = "Managed PostgreSQL whose connections are encrypted, pooled and proven."

@@ -9,6 +9,7 @@ from howdah.cli.pages import table
 from howdah.cli.screen import Screen
 from howdah.core.aging import Older
 from howdah.core.room import SCARCE, Room
+from howdah.core.rotation import Bundle, stands
 from howdah.phrase import Phrase, say
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -45,6 +46,12 @@ def older_lines(screen: Screen, found: Sequence[Older], name: str) -> Iterator[s
     """Return a line for each server that is older than its program, with the command that cures it."""
     for each in found:
         yield "  " + screen.paint(say("{words}: {command} brings it in", words=each.words, command=each.cure(name)), "yellow")
+
+
+def authority_lines(screen: Screen, found: Bundle | None) -> Iterator[str]:
+    """Return where a change of the authority stands; nothing while there is none."""
+    if found is not None and (found.phase != "settled" or found.cut_off):
+        yield "  " + screen.paint(stands(found), "yellow")
 
 
 def room_lines(screen: Screen, found: Room) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Final
 from howdah.catalog import advisories
 from howdah.catalog.advisories import Minor, Weakness
 from howdah.catalog.parameters import MAJORS
+from howdah.certificate import LONGEST_DAYS
 from howdah.core import libraries
 from howdah.core.aging import Older
 from howdah.core.finding import DAY, Finding, day
@@ -21,6 +22,7 @@ from howdah.core.layout import LONGEST_SOCKET
 from howdah.core.machine import Quick
 from howdah.core.programs import Program, lacking
 from howdah.core.room import SCARCE
+from howdah.core.rotation import Bundle, stands
 from howdah.phrase import Phrase, say
 
 _MIB = 2**20
@@ -83,6 +85,7 @@ class Condition:
     lingering: bool | None = None  # None: logging out ends nothing here
     logout_harms: bool = False
     renews: bool = False
+    authority: Bundle | None = None  # what clients verify with; None before the first instance
     instances: Sequence[Doctored] = field(default=())
 
 
@@ -108,6 +111,7 @@ def judge(found: Condition) -> tuple[Finding, ...]:
         _clock(found),
         _unattended(found),
         *_logout(found),
+        *_authority(found),
         *(finding for each in found.instances for finding in _instance(each)),
     )
 
@@ -360,6 +364,21 @@ def _logout(found: Condition) -> Iterator[Finding]:
         return
     evidence = say("systemd may remove the shared memory of your servers when you log out (RemoveIPC)")
     yield Finding("logout", title, "warn", evidence, say("howdah service install, or: loginctl enable-linger"))
+
+
+def _authority(found: Condition) -> Iterator[Finding]:
+    if found.authority is None:
+        return
+    title, told, days = say("authority"), stands(found.authority), int((found.authority.not_after - found.now) // DAY)
+    evidence = say("good for {days} days; {told}", days=days, told=told)
+    if found.authority.cut_off:
+        yield Finding("authority", title, "warn", evidence, say("howdah repair --all"))
+    elif found.authority.phase != "settled":
+        yield Finding("authority", title, "warn", evidence, say("howdah ca show tells the next turn"))
+    elif days < LONGEST_DAYS:
+        yield Finding("authority", title, "warn", evidence, say("howdah ca rotate makes a successor; then every client needs the new file"))
+    else:
+        yield Finding("authority", title, "pass", evidence)
 
 
 # --- each instance ------------------------------------------------------------------------------------------------------------------

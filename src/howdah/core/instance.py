@@ -84,6 +84,7 @@ class Instance:
     users: tuple[User, ...] = ()
     deferred: tuple[str, ...] = ()  # restart-only parameters that wait for the next restart
     restart_of: str = ""  # identity of a postmaster that must not be the one running
+    renewed: tuple[str, ...] = ()  # serials of certificates that must not be the ones served
     settled: bool = False  # it has served once: a data directory that is gone is a loss, and never made anew
     end_plaintext: bool = False  # consent to end sessions that were opened before ssl=on
     hold: Hold = Hold()  # for the restart that this wish takes
@@ -134,10 +135,10 @@ def from_record(record: Mapping[str, Any]) -> Instance:
     direct, pooled = (Reach(**{key: tuple(value) for key, value in plain.pop(hop).items()}) for hop in HOPS)
     users = tuple(User(u["name"], Secret(u["verifier"]), tuple(u["databases"]), u["shown"]) for u in plain.pop("users"))
     databases = tuple(Database(**d) for d in plain.pop("databases"))
-    deferred, end_of = tuple(plain.pop("deferred")), tuple(plain.pop("end_of", ()))
+    lists = {name: tuple(plain.pop(name, ())) for name in ("deferred", "end_of", "renewed")}
     hold = Hold(**plain.pop("hold", {}))
     made = Instance(**plain, direct=direct, pooled=pooled, users=users, databases=databases)
-    return replace(made, hold=hold, deferred=deferred, end_of=end_of)
+    return replace(made, hold=hold, deferred=lists["deferred"], end_of=lists["end_of"], renewed=lists["renewed"])
 
 
 def shown(text: str) -> str:

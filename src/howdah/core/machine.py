@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from howdah.core.host import Host
 from howdah.core.instance import Hop, Instance
 from howdah.core.layout import Layout
-from howdah.core.observed import Facts
+from howdah.core.observed import Facts, Pair
 from howdah.core.remember import Trashed
+from howdah.core.rotation import Bundle, Turn
 from howdah.secret import Secret
 
 LogSource = Literal["postgres", "pooler", "howdah"]
@@ -51,13 +52,21 @@ class Watch(Protocol):
         """Return the log files of a source, oldest first."""
         ...
 
-    def authority(self) -> Mapping[str, Any]:
-        """Return the CA: {file, pem, fingerprint, not_after}; made when there is none."""
+    def certificates(self, want: Instance) -> Sequence[tuple[Hop, Pair, bool]]:
+        """Return each pair on disk, newest first, and whether it is the one served."""
+        ...
+
+    def authority(self) -> Bundle:
+        """Return what clients verify with, and where a change of it stands; made when there is none."""
         ...
 
 
 class Machine(Watch, Host, Protocol):
     """A host as the verbs need it."""
+
+    def change_authority(self, asked: Turn) -> Bundle:
+        """Make one turn of the authority's change. Conflict `authority_elsewhere` where it stands at another."""
+        ...
 
     def port_holder(self, addresses: Sequence[str], port: int) -> str | None:
         """Return None where a plain bind succeeds on each address and the wildcard, else who or what holds the port."""

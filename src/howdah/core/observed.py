@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from howdah.core.instance import Hop
 from howdah.core.layout import Layout
+from howdah.core.rotation import Bundle
 
 T = TypeVar("T")
 ServerState = Literal["absent", "starting", "ready", "unreachable"]
@@ -55,7 +56,8 @@ class Pair:
     names: frozenset[str]
     not_before: float
     not_after: float
-    trusted: bool  # issued by the CA that clients are told to verify with
+    trusted: bool  # issued by an authority that clients are told to verify with
+    current: bool = True  # by the one of them that issues now
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Disk:
     files: Mapping[str, FileSeen] = field(default_factory=dict)
     pairs: Mapping[Hop, tuple[Pair, ...]] = field(default_factory=dict)  # newest first
     trashed: bool = False  # the data directory lies in the trash instead
+    authority: Bundle | None = None  # what clients verify with; None where there is none yet, or none that makes sense
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import ClassVar
 from howdah.core.host import Host, WantedFile
 from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.observed import PARTS, Part
+from howdah.core.rotation import Turn
 from howdah.phrase import Phrase, say
 
 
@@ -50,6 +51,19 @@ class TakeFromTrash(Step):
 
     def apply(self, host: Host) -> None:
         host.take_from_trash(self.want)
+
+
+@dataclass(frozen=True)
+class TurnAuthority(Step):
+    """Make the turn of the authority that time asks for; None: clear up after one that was killed."""
+
+    what = say("turn the authority over to its successor")
+    touches = frozenset({"disk"})
+
+    turn: Turn | None
+
+    def apply(self, host: Host) -> None:
+        host.turn_authority(self.want, self.turn)
 
 
 @dataclass(frozen=True)

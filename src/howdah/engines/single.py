@@ -11,6 +11,7 @@ from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog as extension_catalog
 from howdah.certificate import LONGEST_DAYS
 from howdah.core import files as texts
+from howdah.core import rotation
 from howdah.core.endpoint import certificate_names
 from howdah.core.host import WantedFile
 from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Hop, Instance
@@ -39,6 +40,7 @@ from howdah.core.steps import (
     SweepLogs,
     TakeData,
     TakeFromTrash,
+    TurnAuthority,
     WriteServerFiles,
 )
 from howdah.engines import pooling
@@ -64,6 +66,17 @@ def data_directory(want: Instance, seen: Observed) -> Sequence[Step]:
     return (TakeData(want, say("the instance has no data directory yet")),)
 
 
+def authority(want: Instance, seen: Observed) -> Sequence[Step]:
+    """The authority's successor is known in time, issues in time, and nothing is left of a turn that was killed."""
+    there = seen.disk.authority
+    if there is None:
+        return ()
+    if there.cut_off:
+        return (TurnAuthority(want, say("a change of the authority was cut off"), None),)
+    pressing = rotation.due(there, seen.facts.now)
+    return (TurnAuthority(want, pressing[1], pressing[0]),) if pressing is not None else ()
+
+
 def certificates(want: Instance, seen: Observed) -> Sequence[Step]:
     """Each hop has a certificate with every name it is known by, and more than a third of its life left."""
     return [
@@ -75,6 +88,10 @@ def _certificate_due(want: Instance, hop: Hop, seen: Observed) -> Phrase | None:
     pair = _newest(seen, hop)
     if pair is None:
         return say("{hop}: there is no certificate", hop=hop)
+    if pair.serial in want.renewed:
+        return say("{hop}: another certificate was asked for", hop=hop)
+    if not pair.current:
+        return say("{hop}: the certificate was issued by another authority than the one that issues now", hop=hop)
     if not certificate_names(want, hop, seen.facts) <= pair.names:
         return say("{hop}: the certificate lacks a name", hop=hop)
     if pair.not_after - pair.not_before >= (LONGEST_DAYS + 1) * 86400:
@@ -305,6 +322,7 @@ ENGINE = Engine(
         "running": (
             data_directory,
             pooling.pooler_absent,
+            authority,
             certificates,
             files,
             running,

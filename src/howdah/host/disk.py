@@ -11,7 +11,7 @@ from typing import Final
 from howdah.core.instance import HOPS
 from howdah.core.layout import Layout
 from howdah.core.observed import Disk, FileSeen
-from howdah.host import files, pki, postgres, trash
+from howdah.host import bundle, files, pki, postgres, trash
 
 _SERVER_FILES: Final = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgresql.auto.conf")
 
@@ -22,7 +22,9 @@ def look(layout: Layout) -> Disk:
     pairs = {hop: pki.pairs(layout.tls(hop), hop, layout.ca_file) for hop in HOPS}
     data = postgres.data_ready(layout.data)
     trashed = not data and trash.place(layout.home, layout.id) is not None
-    return Disk("ready" if data else "absent", layout.root.exists(), layout.pool.exists(), found, pairs, trashed)
+    return Disk(
+        "ready" if data else "absent", layout.root.exists(), layout.pool.exists(), found, pairs, trashed, bundle.looked(layout.ca_file)
+    )
 
 
 def seen_file(path: Path) -> FileSeen | None:

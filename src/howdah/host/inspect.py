@@ -24,7 +24,7 @@ from howdah.core.instance import Instance
 from howdah.core.layout import Layout
 from howdah.core.programs import Program
 from howdah.errors import Refusal
-from howdah.host import accounts, addresses, aging, files, installed, postgres, programs, systemd
+from howdah.host import accounts, addresses, aging, bundle, files, installed, postgres, programs, systemd
 from howdah.host.accounts import CLEAN_ENVIRONMENT
 from howdah.host.keeper import BPF_RET_K, SO_ATTACH_REUSEPORT_CBPF
 from howdah.host.local import LocalHost
@@ -68,6 +68,7 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
         lingering=systemd.lingering(systemd.here()),
         logout_harms=facts.logout_harms,
         renews=facts.renews,
+        authority=bundle.looked(home / "ca" / "ca.crt"),
         instances=tuple(seen),
     )
 

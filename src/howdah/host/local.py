@@ -22,7 +22,8 @@ from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.observed import Looks, Observed, Server
 from howdah.core.remember import Trashed
-from howdah.errors import Failed, Refusal, Unavailable, Unsupported
+from howdah.core.rotation import Bundle, Turn
+from howdah.errors import Conflict, Failed, Refusal, Unavailable, Unsupported
 from howdah.host import (
     addresses,
     admin,
@@ -44,6 +45,7 @@ from howdah.host import (
     sight,
     spares,
     sql,
+    succession,
     sweeping,
     trash,
 )
@@ -153,6 +155,15 @@ class LocalHost(LocalWatch):
             postgres.initialise(seat)
         elif want.pooler is None:
             files.remove(seat.layout.pool)
+
+    def turn_authority(self, want: Instance, asked: Turn | None) -> None:
+        """Make a turn of the authority's change, or clear up after one that was killed; it is the whole home's, whoever asks."""
+        with contextlib.suppress(Conflict):  # another instance's pass was quicker
+            succession.turn(self.home, asked) if asked is not None else succession.clear_up(self.home)
+
+    def change_authority(self, asked: Turn) -> Bundle:
+        """Make a turn of the authority's change."""
+        return succession.turn(self.home, asked)
 
     def issue(self, want: Instance, hop: Hop) -> None:
         """Issue a certificate for a hop."""

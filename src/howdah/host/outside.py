@@ -42,6 +42,13 @@ def days_left(want: Instance, hop: Hop) -> float | None:
     return round((read_der(found.der).not_after - time.time()) / _DAY, 1) if found.serial else None
 
 
+def served_serial(want: Instance, hop: Hop) -> str:
+    """Return the serial of the certificate that a hop serves; empty where TLS is not spoken."""
+    if not want.tls:
+        return ""
+    return wire.handshake(wire.dial(want.reach(hop).listen[0]), want.hop_port(hop) or 0, seconds=_GLANCE_SECONDS).serial
+
+
 def detached(home: Path) -> Callable[[Sequence[str]], None]:
     """Return how another `howdah` is started that outlives this one, on the same state."""
 

@@ -3,7 +3,8 @@
 Keys are P-256: Ed25519 breaks channel binding in older libpq, and RSA costs more per handshake. A pair is named by its serial, because
 two renames are never one: the server's file names the pair, and that one line switches both. Beside each pair lies a note of what it
 says, with digests of both files, so that looking costs no cryptography; a pair that differs from its note, or has none, is not there.
-The authority is made once and never replaced here: every client trusts its file. `cryptography` (80 ms) is imported by what signs.
+The authority is made once and never replaced here, for every client trusts its file: `succession` does that, and how its files lie is
+`bundle`'s. `cryptography` (80 ms) is imported by what signs.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from howdah.certificate import Certificate, read_pem
 from howdah.core.instance import Hop
 from howdah.core.observed import Pair
-from howdah.errors import Failed, NotFound, Unavailable
-from howdah.host import files
+from howdah.core.rotation import Authority, Bundle
+from howdah.errors import Failed, Unavailable
+from howdah.host import bundle, files
 from howdah.phrase import say
 
 if TYPE_CHECKING:
@@ -45,48 +46,41 @@ _ASTRAY_NS = 3600 * 10**9
 _LOCK_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Authority:
-    """The CA certificate that clients verify with; `not_after` in seconds since the epoch, SHA-256 fingerprint."""
-
-    file: Path
-    pem: str
-    fingerprint: str
-    not_after: float
-
-
-def ca_show(home: Path) -> Authority:
-    """Return the authority of this home. NotFound `no_ca` before the first instance was made."""
-    file = home / "ca" / "ca.crt"
-    try:
-        pem = files.read_bytes(file).decode("ascii")
-        said = read_pem(pem)
-    except FileNotFoundError:
-        raise NotFound("no_ca", say("cannot find {file}: there is no authority yet", file=file), say("make an instance first")) from None
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    except ValueError as error:
-        raise _broken(home, str(error)) from error
-    return Authority(file, pem, said.fingerprint, said.not_after)
-
-
-def authority(home: Path) -> Authority:
+def authority(home: Path) -> Bundle:
     """Return the authority of this home, made first where there is none. Failed `ca_broken` when half of it is lost."""
     directory = home / "ca"
     key, certificate = directory / "ca.key", directory / "ca.crt"
     if not (key.exists() and certificate.exists()):
         files.make_parents(home)
         files.make_directory(directory, 0o711)
-        with _alone(directory):
+        with alone(directory):
             if certificate.exists() and not key.exists():
-                raise _broken(home, "ca.key is missing")
+                raise bundle.broken(home, "ca.key is missing")
             if key.exists() and not certificate.exists() and any(home.glob("instances/*/p*/tls/*.crt")):
-                raise _broken(home, "ca.crt is missing")
+                raise bundle.broken(home, "ca.crt is missing")
             if not key.exists():
                 _put_key(key, _new_key(), None)
             if not certificate.exists():  # also after a crash between the two: nobody has seen a certificate of this key
-                files.put(certificate, _pem(_self_signed(_load_key(home))), 0o644)
-    return ca_show(home)
+                files.put(certificate, _pem(_self_signed(_load_key(home, "ca.key"))), 0o644)
+    return bundle.show(home)
+
+
+def make_successor(home: Path) -> str:
+    """Make the key and the certificate of an authority that nobody knows yet, `next.key` and `next.crt`; return the certificate."""
+    directory, key = home / "ca", _new_key()
+    _put_key(directory / "next.key", key, None)
+    text = _pem(_self_signed(key))
+    files.put(directory / "next.crt", text, 0o644)
+    return text
+
+
+def holds(home: Path, name: str, pem: str) -> bool:
+    """Tell whether that file is the key of this authority's certificate."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    with contextlib.suppress(Failed, Unavailable):
+        return load_pem_x509_certificate(pem.encode()).public_key() == _load_key(home, name).public_key()
+    return False
 
 
 def issue(home: Path, directory: Path, hop: Hop, names: Sequence[str], days: float, account: Account | None = None) -> Pair:
@@ -94,27 +88,28 @@ def issue(home: Path, directory: Path, hop: Hop, names: Sequence[str], days: flo
 
     The newest 3 pairs of the hop stay; whatever else of it lies there is removed.
     """
-    ca = authority(home)
+    authority(home)
     key = _new_key()
-    signed = _signed(home, ca, key, _canonical(names), days)
-    text = _pem(signed)
+    with alone(home / "ca"):  # who issues is who stands first in the file that clients have, at this moment
+        ca = bundle.show(home).issuer
+        text = _pem(_signed(home, ca, key, _canonical(names), days))
     said = read_pem(text)
     stem = f"{hop}.{said.serial}"
     files.make_directory(directory, 0o700, account)
     _put_key(directory / f"{stem}.key", key, account)
     files.put(directory / f"{stem}.crt", text, 0o644, account)
     files.put(directory / f"{stem}.json", json.dumps(_note(directory / stem, said, ca)), 0o600, account)
-    _tidy(directory, hop, ca.file)
-    return _pair(said, True)
+    _tidy(directory, hop, home / "ca" / "ca.crt")
+    return Pair(said.serial, said.names, said.not_before, said.not_after, True)
 
 
 def pairs(directory: Path, hop: Hop, ca: Path) -> tuple[Pair, ...]:
-    """Return the whole pairs of one hop that lie there, newest first; `ca` is the certificate that clients verify with. No cryptography."""
+    """Return the whole pairs of one hop that lie there, newest first; `ca` is the file that clients verify with. No cryptography."""
     return tuple(pair for _, pair in _dated(directory, hop, ca))
 
 
 def _dated(directory: Path, hop: Hop, ca: Path) -> list[tuple[int, Pair]]:
-    trusted = _digest(ca)
+    trusted = bundle.digests(ca)
     try:
         notes = [entry for entry in directory.iterdir() if entry.name.startswith(f"{hop}.") and entry.name.endswith(".json")]
     except (FileNotFoundError, NotADirectoryError):
@@ -123,7 +118,7 @@ def _dated(directory: Path, hop: Hop, ca: Path) -> list[tuple[int, Pair]]:
     return sorted(found, key=lambda seen: seen[0], reverse=True)
 
 
-def _look(stem: Path, trusted: str) -> tuple[int, Pair] | None:
+def _look(stem: Path, trusted: Sequence[str]) -> tuple[int, Pair] | None:
     """Return a pair and when it was issued (ns), or None when a file is missing, differs from the note, or the note makes no sense."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         note = json.loads(files.read_bytes(_beside(stem, "json")))
@@ -133,8 +128,8 @@ def _look(stem: Path, trusted: str) -> tuple[int, Pair] | None:
         whole = note["crt"] == _digest(_beside(stem, "crt")) and note["key"] == _digest(key) and _private(key)
         if whole and stem.name.endswith(f".{note['serial']}"):
             dates = float(note["not_before"]), float(note["not_after"])
-            pair = Pair(str(note["serial"]), frozenset(note["names"]), *dates, trusted=bool(trusted) and note["ca"] == trusted)
-            return int(note["issued"]), pair
+            issued = {"trusted": note["ca"] in trusted, "current": note["ca"] in trusted[:1]}
+            return int(note["issued"]), Pair(str(note["serial"]), frozenset(note["names"]), *dates, **issued)
     return None
 
 
@@ -154,7 +149,7 @@ def _note(stem: Path, said: Certificate, ca: Authority) -> dict[str, object]:
         "issued": time.time_ns(),
         "crt": _digest(_beside(stem, "crt")),
         "key": _digest(_beside(stem, "key")),
-        "ca": _digest(ca.file),
+        "ca": bundle.digest(ca.pem),
     }
 
 
@@ -164,10 +159,6 @@ def _tidy(directory: Path, hop: Hop, ca: Path) -> None:
         ours = entry.name.lstrip(".").startswith(f"{hop}.") and (entry.is_symlink() or not entry.is_dir())
         if ours and entry.name.rpartition(".")[0] not in kept:
             files.unlink(entry)
-
-
-def _pair(said: Certificate, trusted: bool) -> Pair:
-    return Pair(said.serial, said.names, said.not_before, said.not_after, trusted)
 
 
 def _beside(stem: Path, ending: str) -> Path:
@@ -193,8 +184,8 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Keep every other process out while the authority is made."""
+def alone(directory: Path) -> Iterator[None]:
+    """Keep every other process out while the authority is made, issues or changes."""
     deadline = time.monotonic() + _LOCK_SECONDS
     with files.directory(directory) as descriptor:
         while True:
@@ -202,23 +193,10 @@ def _alone(directory: Path) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             if time.monotonic() > deadline:
-                message = say("cannot make the authority in {path}: another process holds it for {seconds} s", path=directory, seconds=10)
+                message = say("cannot use the authority in {path}: another process holds it for {seconds} s", path=directory, seconds=10)
                 raise Unavailable("ca_busy", message, say("try again in a moment"))
             time.sleep(0.003)
         yield
-
-
-def _unreadable(file: Path, error: OSError) -> Unavailable:
-    hint = say("put it back from a copy: every client trusts that authority, and no other is made")
-    return Unavailable("ca_unreadable", say("cannot read {file}: {reason}", file=file, reason=error.strerror), hint)
-
-
-def _broken(home: Path, reason: str) -> Failed:
-    hint = say(
-        "put both ca.key and ca.crt back from a copy, or move the directory away: a new authority is then made, "
-        "and every client needs its new certificate file"
-    )
-    return Failed("ca_broken", say("cannot use the authority in {path}: {reason}", path=home / "ca", reason=reason), hint)
 
 
 # -- below, everything signs and so needs `cryptography`
@@ -236,19 +214,29 @@ def _put_key(file: Path, key: EllipticCurvePrivateKey, account: Account | None) 
     files.put(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(), 0o600, account)
 
 
-def _load_key(home: Path) -> EllipticCurvePrivateKey:
+def _load_key(home: Path, name: str) -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    file = home / "ca" / "ca.key"
+    file = home / "ca" / name
     try:
         key = load_pem_private_key(files.read_bytes(file), password=None)
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise bundle.unreadable(file, error) from error
     except (ValueError, TypeError) as error:
-        raise _broken(home, "ca.key cannot be read") from error
+        raise bundle.broken(home, f"{name} cannot be read") from error
     if not isinstance(key, EllipticCurvePrivateKey):
-        raise _broken(home, "ca.key is not a P-256 key")
+        raise bundle.broken(home, f"{name} is not a P-256 key")
+    return key
+
+
+def _key_of(home: Path, issuer: Authority) -> EllipticCurvePrivateKey:
+    """Return the key of one who issues: the authority's, or its successor's."""
+    if holds(home, "next.key", issuer.pem):
+        return _load_key(home, "next.key")
+    key = _load_key(home, "ca.key")
+    if not holds(home, "ca.key", issuer.pem):
+        raise bundle.broken(home, "ca.key does not belong to ca.crt")
     return key
 
 
@@ -282,12 +270,11 @@ def _signed(home: Path, ca: Authority, key: EllipticCurvePrivateKey, names: Sequ
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-    issuer, issuer_key = x509.load_pem_x509_certificate(ca.pem.encode()), _load_key(home)
-    if issuer.public_key() != issuer_key.public_key():
-        raise _broken(home, "ca.key does not belong to ca.crt")
+    issuer = x509.load_pem_x509_certificate(ca.pem.encode())
+    issuer_key = _key_of(home, ca)
     seconds = min(days * _DAY, ca.not_after - time.time())  # a leaf does not outlive who vouches for it
     if seconds <= 0:
-        raise _broken(home, "ca.crt has expired")
+        raise bundle.broken(home, "ca.crt has expired")
     start, end = _dates(seconds)
     # A CN holds 64 characters and is read by nobody beside the alternative names.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])

@@ -135,7 +135,8 @@ class LocalSeat:
         layout, facts = self.host.layout(self.want.id), self.host.facts()
         server, pool, own = (frozenset({user}) for user in (facts.server_user, facts.pooler_user, facts.own_user))
         look: Callable[[KeptKind, Path, int, frozenset[str]], Iterator[Kept]] = _look
-        yield from look("ca-key", self.host.home / "ca" / "ca.key", 0o600, own)
+        for name in ("ca.key", "next.key"):
+            yield from look("ca-key", self.host.home / "ca" / name, 0o600, own)
         yield from look("secret", self.host.home / "store.sqlite3", 0o600, own)
         yield from look("data", layout.data, 0o700, server)
         yield from look("socket", layout.socket_dir, 0o710, server)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from howdah.core.instance import HOPS, Instance
+from howdah.core.instance import HOPS, Hop, Instance
 from howdah.core.layout import Layout
 from howdah.core.machine import LogSource, Quick
-from howdah.core.observed import Facts
+from howdah.core.observed import Facts, Pair
+from howdah.core.rotation import Bundle
 from howdah.errors import Unavailable
 from howdah.host import accounts, installed, outside, passfile, pgbouncer, pki, postgres, process
 from howdah.host.accounts import Account
@@ -118,10 +118,15 @@ class LocalWatch:
         }
         return [path for path in places[source] if path.is_file() and not path.is_symlink()]
 
-    def authority(self) -> Mapping[str, Any]:
+    def certificates(self, want: Instance) -> Sequence[tuple[Hop, Pair, bool]]:
+        """Return each pair on disk, and whether it is served."""
+        layout = self.layout(want.id)
+        served = {hop: outside.served_serial(want, hop) for hop in HOPS if want.hop_port(hop) is not None}
+        return [(hop, pair, pair.serial == served[hop]) for hop in served for pair in pki.pairs(layout.tls(hop), hop, layout.ca_file)]
+
+    def authority(self) -> Bundle:
         """Return the CA."""
-        found = pki.authority(self.home)
-        return {"file": str(found.file), "pem": found.pem, "fingerprint": found.fingerprint, "not_after": found.not_after}
+        return pki.authority(self.home)
 
 
 def _nofile(*, root: bool) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from howdah.core.endpoint import Endpoint, endpoints
-from howdah.core.instance import Instance
+from howdah.core.instance import Hop, Instance
 from howdah.core.machine import LogSource, Watch
-from howdah.core.observed import Facts
+from howdah.core.observed import Facts, Pair
 from howdah.core.operation import Operation, status
 from howdah.core.remember import Store, Trashed
+from howdah.core.rotation import Bundle
 from howdah.errors import NotFound
 from howdah.service.caller import Seen
 
@@ -94,6 +95,10 @@ class Reading:
         """Return what this machine is and has."""
         return self.host.facts()
 
-    def authority(self) -> Mapping[str, Any]:
-        """Return the CA that clients verify with."""
+    def certificates(self, name: str) -> Sequence[tuple[Hop, Pair, bool]]:
+        """Return the certificates of an instance, and which of them are served."""
+        return self.host.certificates(self.store.find(name))
+
+    def authority(self) -> Bundle:
+        """Return the CA that clients verify with, and where a change of it stands."""
         return self.host.authority()

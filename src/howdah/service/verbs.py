@@ -21,8 +21,8 @@ from howdah.core.wishes import Change, Creation
 from howdah.errors import Conflict, Failed, NotFound
 from howdah.phrase import say
 from howdah.secret import Secret
-from howdah.service.births import Births
 from howdah.service.caller import Caller, Done, Question, waits
+from howdah.service.rotation import Rotation
 
 # between the choice of a free port and the start on it another program may take it: then another one is chosen
 _PORT_RACES = 3
@@ -31,7 +31,7 @@ _LOGOUT: Final = say("logging out may break its servers (RemoveIPC): howdah serv
 
 
 @dataclass(frozen=True)
-class Service(Births):
+class Service(Rotation):
     """Every verb of Howdah, over one store and one machine."""
 
     # ---------------------------------------------------------------------------------------- life of an instance

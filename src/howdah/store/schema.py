@@ -48,13 +48,15 @@ CREATE INDEX operation_name ON operation (project, name_key, id)
 
 # Restarts learnt to wait for open transactions: a record without `hold` is read as one that waits as long as is usual
 _HOLD = "SELECT 1"
+# Serials that must not be served (`renewed`), PgBouncers that are to end (`end_of`): a record without them names none
+_RENEWED = "SELECT 1"
 
-MIGRATIONS = (_FIRST, _HOLD)
+MIGRATIONS = (_FIRST, _HOLD, _RENEWED)
 
 # What a record of the newest schema consists of: whoever changes a line here follows with a migration.
 RECORD = {
     "Instance": "id name version port project engine generation state size direct pooled parameters extensions databases users "
-    "deferred restart_of settled end_plaintext hold",
+    "deferred restart_of renewed settled end_plaintext hold end_of",
     "Hold": "seconds end",
     "Reach": "listen hostnames allow",
     "User": "name verifier databases shown",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from howdah.certificate import LONGEST_DAYS, Certificate, read_pem
+from howdah.core.observed import Pair
+from howdah.core.rotation import stands
 from howdah.phrase import Phrase, say
 from howdah.verify.look import Context
-from howdah.verify.report import Finding, check, failed, passed, warned
+from howdah.verify.report import Finding, check, failed, passed, skipped, warned
 
 _DAY = 86400
 _SMALLEST_RSA = 2048
@@ -92,11 +94,33 @@ def authority_dates(context: Context) -> Finding:
     except ValueError:
         return failed(say("{file} is no certificate", file=file), context.repair)
     days = int((authority.not_after - now) // _DAY)
-    fix = say("make a new authority while clients can still learn of it: every client needs its new certificate file")
+    fix = say("howdah ca rotate makes a successor; then every client needs the new file")
     if not authority.not_before <= now <= authority.not_after:
         return failed(say("{file} is not valid today: is the clock right?", file=file), fix)
     evidence = say("{file} is good for {days} days", file=file, days=days)
     return warned(evidence, fix) if days < LONGEST_DAYS else passed(evidence)
+
+
+@check(
+    "authority-change",
+    "instance",
+    say("a change of the authority leaves no client without a certificate that it believes"),
+    "high",
+    tls=True,
+)
+def authority_change(context: Context) -> Finding:
+    bundle, pairs = context.seen.disk.authority, context.seen.disk.pairs
+    if bundle is None:
+        return skipped(say("there is no authority that makes sense"))
+    told = stands(bundle)
+    late = [hop for hop in context.look.endpoints if not _by_issuer(pairs.get(hop, ()), context.look.told(hop).served.serial)]
+    if bundle.cut_off or (late and bundle.phase != "settled"):  # else certificate-newest speaks of it
+        return failed(say("{told}; by another than it: {hops}", told=told, hops=", ".join(late) or "-"), context.repair)
+    return passed(told) if bundle.phase == "settled" else warned(told, say("howdah ca show tells the next turn"))
+
+
+def _by_issuer(pairs: Sequence[Pair], serial: str) -> bool:
+    return any(pair.current and pair.serial == serial for pair in pairs)
 
 
 _NONE = say("no certificate is served")
