@@ -19,6 +19,7 @@ SYSTEM_HOME = Path("/var/lib/howdah")
 TRASH_SECONDS = 600.0
 LOG_MB = 500
 _LEAST_LOG_MB = 50
+_MOST_SPARES = 20
 _YEAR = 31_536_000.0
 
 
@@ -27,7 +28,7 @@ class Setting:
     """One environment variable that Howdah reads."""
 
     name: str
-    type: Literal["directory", "directories", "seconds", "language", "program", "megabytes"]
+    type: Literal["directory", "directories", "seconds", "language", "program", "megabytes", "number"]
     default: Phrase
     sentence: Phrase
 
@@ -41,6 +42,7 @@ SETTINGS = (
     ),
     Setting("HOWDAH_TRASH", "seconds", say("600"), say("how long the data of a deleted instance is kept; 0 removes it at once")),
     Setting("HOWDAH_LOG_MB", "megabytes", say("500"), say("how much the logs of one instance may take together, in MB; at least 50")),
+    Setting("HOWDAH_SPARES", "number", say("1"), say("how many spare data directories of each version are kept ready; 0 keeps none")),
     Setting("HOWDAH_LANG", "language", say("the locale's"), say("en or ru: the language in which people are spoken to")),
     Setting("HOWDAH_PGBOUNCER", "program", say("found on PATH and in /usr/sbin"), say("the PgBouncer to run")),
     Setting(
@@ -100,6 +102,19 @@ def log_bytes(environ: Mapping[str, str] = os.environ) -> int:
     if text and megabytes < _LEAST_LOG_MB:
         raise _refuse("HOWDAH_LOG_MB", text, say("expected a whole number of megabytes, {least} or more", least=_LEAST_LOG_MB))
     return (megabytes or LOG_MB) * 1_000_000
+
+
+def spares(environ: Mapping[str, str] = os.environ) -> int:
+    """Return how many spare data directories of each version are kept.
+
+    >>> spares({}), spares({"HOWDAH_SPARES": "0"})
+    (1, 0)
+    """
+    text = environ.get("HOWDAH_SPARES", "")
+    number = int(text or "1") if not text or (text.isascii() and text.isdigit() and len(text) < 4) else -1
+    if not 0 <= number <= _MOST_SPARES:
+        raise _refuse("HOWDAH_SPARES", text, say("expected a whole number, 0 to {most}", most=_MOST_SPARES))
+    return number
 
 
 def _refuse(name: str, value: str, expected: Phrase) -> Invalid:

@@ -83,7 +83,28 @@ def test_one_of_another_shape_or_half_gone_is_thrown_away(home: Path) -> None:
         (where / name).mkdir()
         (where / name / "stamp").write_text(stamp)
     assert not spares.claim(home, MAJOR, seat)
-    assert [path.name for path in where.iterdir() if not path.name.startswith(".")] == []
+    assert {path.name[:5] for path in where.iterdir() if path.name != ".lock"} == {".old-"}, "put aside: a taker removes nothing"
+    assert make(seat)
+    assert not list(where.glob(".old-*")), "the next maker does"
+
+
+def test_other_options_of_initdb_are_another_shape(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(new_seat(home))
+    assert not spares.wanting(home, MAJOR)
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres, "INITDB", (*postgres.INITDB, "--wal-segsize=1"))
+        assert spares.wanting(home, MAJOR)
+
+
+def test_as_many_are_kept_as_are_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(new_seat(home))
+    monkeypatch.setenv("HOWDAH_SPARES", "2")
+    assert spares.wanting(home, MAJOR)
+    assert (make(new_seat(home)), make(new_seat(home))) == (True, False)
+    controls = [(path / "pg" / "data" / "global" / "pg_control").read_bytes()[:8] for path in spares.place(home, MAJOR).glob("[!.]*")]
+    assert len(set(controls)) == len(controls) == 2, "each with its own system identifier"
+    monkeypatch.setenv("HOWDAH_SPARES", "0")
+    assert not spares.wanting(home, MAJOR)
 
 
 def test_what_a_killed_maker_left_goes_after_an_hour(home: Path) -> None:

@@ -43,6 +43,7 @@ def _all(request: Request) -> None:
         except Refusal as refusal:
             failed.append(seen.instance.name)
             request.screen.note(say("{name}: {reason}", name=seen.instance.name, reason=refusal.message))
+    request.service.refill_spares()
     request.screen.answer(shapes.repairs(done), lambda: [line for each in done for line in _lines(request, each)])
     if failed:
         hint = say("howdah operations {name} tells why", name=failed[0])

@@ -369,7 +369,8 @@ class LocalHost(LocalWatch):
         bindir = postgres.bindir_of(major)
         if bindir is not None:
             os.nice(10)  # it is for later: whoever works now comes first
-            spares.make_spare(self.home, major, bindir, self._server_account, self._pooler_gid, self._certify)
+            while spares.make_spare(self.home, major, bindir, self._server_account, self._pooler_gid, self._certify):
+                pass  # until the stock is full
 
     def _certify(self, root: Path) -> None:
         """Put the certificates into a spare that the default addresses need: to issue them later takes 100 ms."""

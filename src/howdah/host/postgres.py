@@ -33,7 +33,7 @@ _LAST_WORDS_SECONDS = 2.0
 _ENVIRONMENT = {**CLEAN_ENVIRONMENT, "TZ": "UTC"}
 # The kernel shall end one session for want of memory, not the postmaster, whose end is everybody's (fork_process.c; manual, 19.4.5)
 _CHILDREN_EXPENDABLE = {"PG_OOM_ADJUST_FILE": "/proc/self/oom_score_adj", "PG_OOM_ADJUST_VALUE": "0"}
-_INITDB = ("-N", "-k", "-U", "postgres", "--auth-local=peer", "--auth-host=reject", "-E", "UTF8", "--locale=C.UTF-8")
+INITDB = ("-N", "-k", "-U", "postgres", "--auth-local=peer", "--auth-host=reject", "-E", "UTF8", "--locale=C.UTF-8")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def build(pg: Path, bindir: Path, account: Account | None, pooler_gid: int | Non
     """Make a whole pg directory at `pg`, initialised, not yet synced to disk; its parent must be there."""
     files.make_directory(pg, 0o711, account)
     fit(pg, account, pooler_gid)
-    done = run_as(account, [bindir / "initdb", *_INITDB, "-D", pg / "data"], pg)
+    done = run_as(account, [bindir / "initdb", *INITDB, "-D", pg / "data"], pg)
     if done.returncode != 0:
         lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
         said = [line.strip() for line in lines if serverlog.of_machine(line)][:1] or [line for line in lines if line][-3:]

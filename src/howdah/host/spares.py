@@ -1,9 +1,9 @@
-"""Keep data directories ready, so that making an instance costs a rename and a start, not an initdb.
+"""Keep a stock of data directories ready, so that making an instance costs a rename and a start, not an initdb.
 
 A spare is a whole instance directory below HOME/spares/MAJOR: a data directory initialised by its own initdb (so each has its own
 system identifier), with Howdah's roles, notes, lookup function and one empty database in it, cleanly shut down and on disk; and a
-certificate for each hop. It is taken by a rename, so no two takers get the same. Its stamp says in which shape it was made; one of
-another shape is thrown away, never repaired.
+certificate for each hop. It is taken by a rename, so no two takers get the same. Its stamp says in which shape and with which options of
+initdb it was made; one of another shape is put aside by a rename and removed by the next maker, who is in no hurry; it is never repaired.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from howdah import settings
 from howdah.errors import Failed
 from howdah.host import files, lookup, postgres, roles
 from howdah.host.accounts import Account
@@ -29,6 +30,7 @@ from howdah.phrase import say
 
 _STAMP: Final = "stamp"
 _NEW: Final = ".new-"
+_ASIDE: Final = ".old-"
 _EMPTY: Final = re.compile(r"\n\s*\n")
 _LEFTOVER_SECONDS: Final = 3600
 _LEAST_FREE: Final = 0.10
@@ -44,8 +46,8 @@ _LAST: Final = (f"CREATE DATABASE {PREPARED}", f"REVOKE ALL ON DATABASE {PREPARE
 
 
 def stamp() -> str:
-    """Return the name of the shape in which this Howdah makes spares."""
-    return hashlib.sha256("\0".join(("2", *_IN_POSTGRES, *_IN_TEMPLATE1, *_LAST)).encode()).hexdigest()[:12]
+    """Return the name of the shape in which this Howdah makes spares: what is in them, and initdb's options."""
+    return hashlib.sha256("\0".join(("2", *postgres.INITDB, *_IN_POSTGRES, *_IN_TEMPLATE1, *_LAST)).encode()).hexdigest()[:12]
 
 
 def place(home: Path, major: int) -> Path:
@@ -59,8 +61,8 @@ def _ready(home: Path, major: int) -> list[Path]:
 
 
 def wanting(home: Path, major: int) -> bool:
-    """Tell whether a spare of this version should be made: there is none, and a tenth of the disk stays free."""
-    if any(_shape(path) == stamp() for path in _ready(home, major)):
+    """Tell whether a spare of this version should be made: the stock is not full, and a tenth of the disk stays free."""
+    if sum(_shape(path) == stamp() for path in _ready(home, major)) >= settings.spares():
         return False
     at = next(path for path in (home, *home.parents) if path.exists())
     disk = shutil.disk_usage(at)
@@ -77,7 +79,7 @@ def claim(home: Path, major: int, seat: Seat) -> bool:
     postgres.refuse_remains(seat.layout.pg)
     for spare in _ready(home, major):
         if _shape(spare) != stamp() or not postgres.data_ready(spare / "pg" / "data"):
-            _discard(spare)
+            _put_aside(spare)
             continue
         try:
             # The pooler's user may have been made since
@@ -93,14 +95,10 @@ def claim(home: Path, major: int, seat: Seat) -> bool:
     return False
 
 
-def _discard(spare: Path) -> None:
-    """Throw a spare away, out of everybody's sight first, so that no one takes half of it."""
-    aside = spare.with_name(_NEW + secrets.token_hex(4))
-    try:
-        spare.rename(aside)
-    except FileNotFoundError:
-        return
-    files.remove(aside)
+def _put_aside(spare: Path) -> None:
+    """Put a spare out of everybody's sight, so that no one takes half of it; somebody waits for the instance, and nobody for its removal."""
+    with suppress(FileNotFoundError):
+        spare.rename(spare.with_name(_ASIDE + secrets.token_hex(4)))
 
 
 def make_spare(
@@ -111,10 +109,10 @@ def make_spare(
     with _alone(place(home, major)) as alone:
         if not alone:
             return False
-        _clear_leftovers(place(home, major))
         for spare in _ready(home, major):
             if _shape(spare) != stamp():
-                _discard(spare)
+                _put_aside(spare)
+        _clear_leftovers(place(home, major))
         if not wanting(home, major):
             return False
         _make(place(home, major), bindir, account, pooler_gid, certify)
@@ -137,6 +135,8 @@ def _alone(where: Path) -> Iterator[bool]:
 
 
 def _clear_leftovers(where: Path) -> None:
+    for path in where.glob(f"{_ASIDE}*"):
+        files.remove(path)
     # Not at once: the initdb of a killed maker may still be writing there
     for path in where.glob(f"{_NEW}*"):
         if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:

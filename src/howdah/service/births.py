@@ -118,5 +118,10 @@ class Births(Work):
                 self.store.forget(entry.instance.id)
         return min((self._due_in(entry) for entry in self.store.trashed()), default=None)
 
+    def refill_spares(self) -> None:
+        """Let detached processes of low priority fill the stock of spares, of each version that instances run on."""
+        for major in sorted({want.version for want in self.store.everything()}):
+            self.host.refill_spares(major)
+
     def _due_in(self, entry: Trashed) -> float:
         return entry.at + self.trash_seconds - time.time()
