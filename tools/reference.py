@@ -324,28 +324,30 @@ def _launcher() -> Iterator[Told]:
 _MESSAGES_PAGE: Mapping[str, tuple[str, str, tuple[str, ...], str, Mapping[str, str]]] = {
     "en": (
         "What the servers say",
-        "What PostgreSQL, PgBouncer, its keeper and libpq say, why, and what to do. Each message was given by real "
-        "servers, and is again whenever the tests run. `…` stands for what changes; *in* names the versions that say it in these "
-        "words, where others do not. "
+        "What PostgreSQL, PgBouncer, its keeper and drivers say, why, and what to do; `howdah explain TEXT` looks it up. Each message was "
+        "given by real servers and drivers, and is again whenever the tests run. `…` stands for what changes; *in* names the versions that "
+        "say it in these words, where others do not. "
         "`NAME` is the instance. [По-русски](server-messages-ru.md). What Howdah itself says are its own [errors](errors.md).",
         ("message", "why", "what to do"),
         "in",
         {
             "client": "What a client is told",
+            "driver": "What drivers say in their own words",
             "start": "Why a server does not start, or does not load its files",
             "log": "What stands in the logs",
         },
     ),
     "ru": (
         "Что говорят серверы",
-        "Что говорят PostgreSQL, PgBouncer, его сторож и libpq, почему и что делать. Каждое сообщение получено от настоящих "
-        "серверов, и "
-        "тесты получают его снова. `…` — то, что меняется; *в* — версии, которые говорят именно так, если другие говорят иначе. `NAME` — "
+        "Что говорят PostgreSQL, PgBouncer, его сторож и драйверы, почему и что делать; ищет в этой таблице `howdah explain ТЕКСТ`. Каждое "
+        "сообщение получено от настоящих серверов и драйверов, и тесты получают его снова. "
+        "`…` — то, что меняется; *в* — версии, которые говорят именно так, если другие говорят иначе. `NAME` — "
         "инстанс. [In English](server-messages.md). То, что говорит сам Howdah, — его собственные [ошибки](errors.md).",
         ("сообщение", "почему", "что делать"),
         "в",
         {
             "client": "Что говорят клиенту",
+            "driver": "Что драйверы говорят от себя",
             "start": "Почему сервер не запускается или не перечитывает файлы",
             "log": "Что стоит в журналах",
         },
@@ -354,7 +356,7 @@ _MESSAGES_PAGE: Mapping[str, tuple[str, str, tuple[str, ...], str, Mapping[str, 
 
 
 def server_messages(language: str = "en") -> str:
-    """What PostgreSQL, PgBouncer and libpq say, why, and what to do, in one language."""
+    """What PostgreSQL, PgBouncer and drivers say, why, and what to do, in one language."""
     from howdah.catalog.messages import BY_PLACE
     from howdah.language import translation
 

@@ -45,6 +45,7 @@ EXAMPLES: tuple[tuple[str, int], ...] = (
     ("howdah members remove shop MEMBER", 5),
     ("howdah ca show --json", 0),
     ("howdah doctor", 0),
+    ("howdah explain 'FATAL:  SSL required'", 0),
     ("howdah operations shop", 0),
     ("howdah restart shop", 0),
     ("howdah extensions remove shop pooler --yes", 0),

@@ -13,7 +13,8 @@ import pytest
 
 from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog
-from howdah.cli import service, shapes, upkeep, versions
+from howdah.catalog.messages.matching import explain as explained
+from howdah.cli import explain, service, shapes, upkeep, versions
 from howdah.core.aging import Older
 from howdah.core.boot import BootSeen
 from howdah.core.endpoint import endpoints
@@ -90,6 +91,7 @@ SHAPES: Mapping[str, Any] = {
     "Trashed instance": shapes.trashed(Trashed(WANT, 5.0), 600.0),
     "Parameter": shapes.parameter(parameters.catalog(15)["work_mem"]),
     "Extension": shapes.extension(catalog()["pooler"]),
+    "Explanation": explain.shape(explained("FATAL:  SSL required")[0]),
     "Diagnosis": shapes.diagnosis([Found()]),
     "Authority": shapes.authority(Bundle(Path("/ca.crt"), AUTHORITY, AUTHORITY, "announced")),
     "Certificate": shapes.certificate("direct", Pair("ab", frozenset({"localhost"}), 1.0, 2.0, trusted=True), served=True),

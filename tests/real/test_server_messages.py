@@ -18,6 +18,7 @@ import pytest
 from tests.real.instances import DATABASE, USER, Place, asks, in_child, kill, known, place
 
 from howdah.catalog.messages import BY_PLACE, Message
+from howdah.catalog.messages.matching import explain
 from howdah.core.instance import Hop
 from howdah.errors import Refusal
 from howdah.host import admin, pgbouncer, process
@@ -280,6 +281,70 @@ def lookup_broken(here: Place) -> str:
         here.repair()
 
 
+def too_many_at_all(here: Place) -> str:
+    """Take what is left for users, then what is kept for superusers."""
+    want = here.want()
+    local: dict[str, Any] = {"host": str(here.layout().socket_dir), "port": want.port, "user": "postgres", "dbname": "postgres"}
+    with ExitStack() as held:
+        for _ in range(80):
+            try:
+                held.enter_context(here.login("direct"))
+            except psycopg.OperationalError:
+                try:
+                    held.enter_context(psycopg.connect(**local))
+                except psycopg.OperationalError as error:
+                    return str(error)
+    return ""
+
+
+def limited(here: Place, what: str) -> str:
+    with sql(here, f"ALTER {what} CONNECTION LIMIT 0", f"ALTER {what} CONNECTION LIMIT -1"):
+        return refusal(here, "direct")
+
+
+def after_idling(here: Place, *statements: str) -> str:
+    with here.login("direct") as session:
+        for statement in statements:
+            session.execute(statement.encode())
+        select.select([session.fileno()], [], [], 5)  # it is told so when its time is over
+        with pytest.raises(psycopg.Error) as told:
+            session.execute("SELECT 1")
+    return str(told.value)
+
+
+def behind_a_lock(here: Place) -> str:
+    with here.login("direct") as holder:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        return failure(here, "SET lock_timeout = 10; SELECT pg_advisory_lock(1)", "direct")
+
+
+def after_an_error(here: Place) -> str:
+    with here.login("direct") as session:
+        session.execute("BEGIN")
+        for _ in range(2):
+            with pytest.raises(psycopg.Error) as told:
+                session.execute("SELECT 1/0")
+    return str(told.value)
+
+
+def prepared_twice(here: Place) -> str:
+    """Two clients prepare by the same name, on the one server connection that they share."""
+    with here.login("pooled") as first, here.login("pooled") as second:
+        first.execute("PREPARE mine AS SELECT 1")
+        with pytest.raises(psycopg.Error) as told:
+            second.execute("PREPARE mine AS SELECT 1")
+    here.control("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+    return str(told.value)
+
+
+def unlocked_elsewhere(here: Place) -> str:
+    told: list[str] = []
+    with here.login("direct") as session:
+        session.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+        session.execute("SELECT pg_advisory_unlock(1)")
+    return told[0]
+
+
 WAYS: dict[str, Callable[[Place], str]] = {
     "plaintext": lambda here: refusal(here, "direct", sslmode="disable"),
     "closed-to-the-network": lambda here: refusal(here, "direct", user="postgres"),
@@ -291,6 +356,17 @@ WAYS: dict[str, Callable[[Place], str]] = {
     "database-closed": lambda here: refusal(here, "direct", dbname="template0"),
     "schema-public": schema_public,
     "too-many": too_many,
+    "too-many-at-all": too_many_at_all,
+    "too-many-of-role": lambda here: limited(here, "ROLE app"),
+    "too-many-of-database": lambda here: limited(here, f"DATABASE {DATABASE}"),
+    "idle-in-transaction": lambda here: after_idling(here, "SET idle_in_transaction_session_timeout = 10", "BEGIN"),
+    "idle-session": lambda here: after_idling(here, "SET idle_session_timeout = 10"),
+    "lock-timeout": behind_a_lock,
+    "aborted": after_an_error,
+    "prepared-twice": prepared_twice,
+    "no-cursor": lambda here: failure(here, "FETCH nothing", "direct"),
+    "no-transaction": lambda here: failure(here, "DECLARE mine CURSOR FOR SELECT 1", "direct"),
+    "not-the-owner": unlocked_elsewhere,
     "ended": lambda here: ended(here, "pooled"),
     "cancelled": lambda here: cancelled(here, "pooled"),
     "statement-timeout": lambda here: failure(here, "SET statement_timeout = 10; SELECT pg_sleep(1)", "direct"),
@@ -347,6 +423,7 @@ def test_a_client_is_told_it_for_its_cause(here: Place, message: Message) -> Non
     skip_unless_said(here, message)
     said = WAYS[message.id](here)
     assert message.is_in(said), said
+    assert message.words in {match.message.words for match in explain(said)}
 
 
 # --- what stands in the logs --------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ PLACES: Mapping[str, str] = {
     "logs": "story",
     "certificates": "authority",
     "ca": "authority",
+    "explain": "explain",
     "repair": "repair",
     "service": "service",
     "doctor": "machine",

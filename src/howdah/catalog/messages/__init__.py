@@ -1,4 +1,4 @@
-"""What PostgreSQL, PgBouncer, its keeper and libpq say, to clients, at a start that fails and in logs; why, and what to do about it.
+"""What PostgreSQL, PgBouncer, its keeper and drivers say, to clients, at a start that fails and in logs; why, and what to do about it.
 
 Every entry is produced on real servers by the tests, and a log of theirs that holds an error without an entry is a failure. What an
 application's own statement is told (a syntax error, a missing table) is the manual's matter and not in here.
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from howdah.catalog.messages.clients import CLIENTS
+from howdah.catalog.messages.drivers import DRIVERS
 from howdah.catalog.messages.logs import LOGS
 from howdah.catalog.messages.message import Message, Origin, Where
 from howdah.catalog.messages.starts import STARTS
@@ -17,8 +18,8 @@ from howdah.phrase import Phrase
 
 __all__ = ["BY_PLACE", "MESSAGES", "Message", "Origin", "Where", "cure"]
 
-BY_PLACE: Final[Mapping[Where, Sequence[Message]]] = {"client": CLIENTS, "start": STARTS, "log": LOGS}
-MESSAGES: Final = (*CLIENTS, *STARTS, *LOGS)
+BY_PLACE: Final[Mapping[Where, Sequence[Message]]] = {"client": CLIENTS, "driver": DRIVERS, "start": STARTS, "log": LOGS}
+MESSAGES: Final = (*CLIENTS, *DRIVERS, *STARTS, *LOGS)
 
 
 def cure(said: str, origin: Origin) -> Phrase | None:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from howdah.phrase import Phrase
 
-Origin = Literal["PostgreSQL", "PgBouncer", "keeper", "libpq"]
-Where = Literal["client", "start", "log"]
+Origin = Literal["PostgreSQL", "PgBouncer", "keeper", "libpq", "Python", "asyncpg", "SQLAlchemy", "Node.js", "JDBC"]
+Where = Literal["client", "driver", "start", "log"]
 
 
 @dataclass(frozen=True)
