@@ -119,7 +119,8 @@ def storm(where: str, threads: int = 24) -> Iterator[Storm]:
 # ------------------------------------------------------------------------------------------ the side of the clients
 
 
-def _libpq() -> ctypes.CDLL:
+def libpq() -> ctypes.CDLL:
+    """Return the C client, whose calls let other threads run meanwhile."""
     library = ctypes.CDLL("libpq.so.5")
     for name in ("PQconnectdb", "PQexec"):
         getattr(library, name).restype = ctypes.c_void_p
@@ -131,7 +132,7 @@ class _Clients:
     """All clients of one storm, and the window that they count into."""
 
     def __init__(self, where: str) -> None:
-        self._where, self._library = where.encode(), _libpq()
+        self._where, self._library = where.encode(), libpq()
         self._lock = threading.Lock()
         self._window, self._since = Blow(""), time.monotonic()
         self.first = threading.Event()

@@ -54,6 +54,12 @@ def with_value(want: Instance, name: str, value: int) -> Instance:
     return replace(want, extensions={"pooler": settings})
 
 
+def test_a_longer_queue_than_the_kernel_keeps_is_refused_by_its_limit() -> None:
+    asked = pooled(listen_backlog=5000)
+    assert refusal(asked, replace(FACTS, backlog=5000)) is None
+    assert refusal(asked, replace(FACTS, backlog=4096)) == ("listen_backlog", 4096)
+
+
 def test_every_size_fits_with_the_pooler_of_an_ordinary_machine() -> None:
     for size, nofile in ((size, nofile) for size in sizes.SIZES for nofile in (1024, 4096, 65_536)):
         facts = replace(FACTS, nofile=nofile)

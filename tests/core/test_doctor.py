@@ -32,6 +32,9 @@ FIT = Condition(
     servers={17: SERVER},
     pooler=POOLER,
     open_files=65_536,
+    clients=65_000,
+    backlog=4096,
+    half_open=2048,
     memory_mib=16_000,
     available_mib=8_000,
     space=Space(50 * GIB, 100 * GIB, 900, 1000),
@@ -52,6 +55,14 @@ def found(**changes: Any) -> dict[str, Finding]:
 
 def test_a_fit_machine_has_no_complaint() -> None:
     assert {each.result for each in found(instances=(Doctored("shop", QUICK),)).values()} == {"pass"}
+
+
+def test_short_queues_of_new_connections_are_told_with_the_largest_legal_value() -> None:
+    assert "listen_backlog up to 4096" in str(found()["queues"].evidence)
+    for short in ({"backlog": 128}, {"half_open": 128}):
+        told = found(**short)["queues"]
+        assert told.result == "warn" and "sysctl -w" in str(told.fix)
+    assert found(half_open=0)["queues"].result == "pass", "who cannot read it does not complain"
 
 
 def test_every_complaint_says_what_to_do() -> None:

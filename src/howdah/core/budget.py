@@ -64,6 +64,7 @@ def check(want: Instance, facts: Facts) -> None:
         largest_clients(want, facts),
         say("file descriptors of one process ({limit})", limit=facts.nofile),
     )
+    _within("listen_backlog", int(want.pooler.get("listen_backlog", "0")), facts.backlog, say("the kernel's limit, net.core.somaxconn"))
     share = server_share(want)
     if max_connections(want) < RESERVED + _LEAST_POOL:
         message = say("cannot set max_connections={most}: too few for a pooler and direct use", most=max_connections(want))

@@ -27,6 +27,7 @@ from howdah.phrase import Phrase, say
 
 _MIB = 2**20
 _ALMOST_NONE = 0.02
+_BUSY_QUEUE = 1024
 _FEW_DAYS, _VERY_FEW_DAYS = 30, 7
 
 
@@ -75,6 +76,9 @@ class Condition:
     servers: Mapping[int, Program]
     pooler: Program | None
     open_files: int
+    clients: int  # that one pooler could have beside a small instance's server connections
+    backlog: int  # net.core.somaxconn
+    half_open: int  # net.ipv4.tcp_max_syn_backlog, 0 where it cannot be read
     memory_mib: int
     available_mib: int
     space: Space
@@ -103,6 +107,7 @@ def judge(found: Condition) -> tuple[Finding, ...]:
         _python(found),
         _kernel(found.kernel),
         _files(found),
+        _queues(found),
         _memory(found),
         _space(found),
         _socket_path(found),
@@ -277,7 +282,24 @@ def _files(found: Condition) -> Finding:
         return Finding("open-files", title, "fail", say("a process may open {limit}", limit=limit), fix)
     if limit < 4096:
         return Finding("open-files", title, "warn", say("a process may open {limit}: max_client_conn stays small", limit=limit), fix)
-    return Finding("open-files", title, "pass", say("a process may open {limit}", limit=limit))
+    return Finding(
+        "open-files", title, "pass", say("a process may open {limit}: max_client_conn up to {clients}", limit=limit, clients=found.clients)
+    )
+
+
+def _queues(found: Condition) -> Finding:
+    title = say("queues of new connections")
+    evidence = say(
+        "net.core.somaxconn {most}, net.ipv4.tcp_max_syn_backlog {half}: listen_backlog up to {most}",
+        most=found.backlog,
+        half=found.half_open,
+    )
+    if found.backlog < _BUSY_QUEUE or 0 < found.half_open < _BUSY_QUEUE:
+        fix = say(
+            "for storms of logins: sysctl -w net.core.somaxconn=4096 net.ipv4.tcp_max_syn_backlog=4096, and a line each in /etc/sysctl.d"
+        )
+        return Finding("queues", title, "warn", evidence, fix)
+    return Finding("queues", title, "pass", evidence)
 
 
 def _memory(found: Condition) -> Finding:

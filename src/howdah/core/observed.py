@@ -30,6 +30,7 @@ class Facts:
     cores: int = 1
     memory_mib: int = 1024
     nofile: int = 1024  # hard limit of file descriptors of one process
+    backlog: int = 65_535  # what the kernel cuts every listener's queue to (net.core.somaxconn)
     loopback_v6: bool = False
     addresses: tuple[str, ...] = ()  # of this machine's interfaces, loopback left out
     hostname: str = ""

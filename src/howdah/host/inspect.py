@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from howdah.catalog.parameters import MAJORS
+from howdah.core.budget import largest_clients
 from howdah.core.doctor import Condition, Doctored, Kernel, Space
 from howdah.core.instance import Instance
 from howdah.core.layout import Layout
@@ -33,6 +35,7 @@ from howdah.phrase import Phrase
 
 PORTS = (5432, 6432)
 _VERSION_SECONDS = 5.0
+_ANY = Instance("", "", MAJORS[-1], PORTS[0])  # as `create` makes it
 
 
 def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> Condition:
@@ -58,6 +61,9 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
         servers=servers,
         pooler=pooler_found,
         open_files=facts.nofile,
+        clients=largest_clients(_ANY, facts),
+        backlog=facts.backlog,
+        half_open=_half_open(),
         memory_mib=facts.memory_mib,
         available_mib=_available_mib(),
         space=_space(home),
@@ -71,6 +77,13 @@ def inspect(home: Path, host: LocalHost, instances: Iterable[Instance] = ()) -> 
         authority=bundle.looked(home / "ca" / "ca.crt"),
         instances=tuple(seen),
     )
+
+
+def _half_open() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/tcp_max_syn_backlog").read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 # --- programs and packages ----------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def claim(home: Path, major: int, seat: Seat) -> bool:
 
 
 def _put_aside(spare: Path) -> None:
-    """Put a spare out of everybody's sight, so that no one takes half of it; somebody waits for the instance, and nobody for its removal."""
+    """Put a spare out of everybody's sight, so that no one takes half of it; somebody waits for the instance, nobody for this."""
     with suppress(FileNotFoundError):
         spare.rename(spare.with_name(_ASIDE + secrets.token_hex(4)))
 

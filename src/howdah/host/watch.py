@@ -73,6 +73,7 @@ class LocalWatch:
             cores=os.cpu_count() or 1,
             memory_mib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
             nofile=_nofile(root=self._root),
+            backlog=_backlog(),
             loopback_v6=addresses.has_loopback_v6(),
             addresses=addresses.of_this_machine(),
             hostname=addresses.hostname(),
@@ -134,3 +135,10 @@ def _nofile(*, root: bool) -> int:
     if not root:
         return hard if hard != resource.RLIM_INFINITY else _ROOT_FILES
     return process.allow_files(_ROOT_FILES)
+
+
+def _backlog() -> int:
+    try:
+        return int(Path("/proc/sys/net/core/somaxconn").read_text())
+    except (OSError, ValueError):
+        return Facts.backlog
