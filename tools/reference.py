@@ -1,5 +1,5 @@
 """Write the pages of docs/reference from the program itself: parameters, extensions, commands, errors, settings, checks,
-and what the servers say.
+clients and what was measured of them, and what the servers say.
 
     python tools/reference.py [--check]
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -382,6 +383,71 @@ def server_messages(language: str = "en") -> str:
 _SPEAKERS: Mapping[str, Mapping[str, str]] = {"en": {"keeper": "PgBouncer's keeper"}, "ru": {"keeper": "Сторож PgBouncer"}}
 
 
+# ------------------------------------------------------------------------------------------------ clients
+
+_CLIENTS = """What `howdah connect NAME --client CLIENT` writes, for either hop and each pool mode. Each is executed, as printed, by the tests,
+with its own driver against real servers; these are the results, with the versions that gave them. Run `./test --all` for all of them;
+`python tools/drivers.py` says which drivers are here. How to use one: [Connect an application](../how-to/connect-an-application.md)."""
+_MATRIX = """With `--sslmode verify-full`, on each of three hops: direct, and through the pooler in session and in transaction mode. *Good CA*: the
+server is the one that the CA certified. *Foreign CA*: another authority certified it. *Wrong host name*: its certificate is for another
+name. *Server in clear*: it speaks no TLS, and would serve whoever asks without. A word alone holds on all three hops."""
+_REQUIRE = """With `--sslmode require`, direct and in transaction mode: who answers is not verified, and a server in clear is refused."""
+SITUATIONS = ("good CA", "foreign CA", "wrong host name", "server in clear")
+
+
+def clients() -> str:
+    """Every client, what it needs, and what was measured of it."""
+    everything = measured()
+    return page(
+        "Clients",
+        _CLIENTS.replace("\n", " "),
+        table(("client", "is for", "needs", "measured with"), [_client(name, found) for name, found in everything.items()]),
+        "## Connections",
+        _MATRIX.replace("\n", " "),
+        table(("client", *SITUATIONS), [(code(name), *_outcomes(found, "verify-full")) for name, found in everything.items()]),
+        _REQUIRE.replace("\n", " "),
+        table(
+            ("client", "good CA", "wrong host name", "server in clear"),
+            [(code(name), *(each for each in _outcomes(found, "require") if each != "")) for name, found in everything.items()],
+        ),
+        *_in_transaction_mode(everything),
+    )
+
+
+def measured() -> dict[str, Any]:
+    """Return what the tests measured, by client; a client that was not says why."""
+    found: dict[str, Any] = json.loads((ROOT / "tests" / "real" / "clients.json").read_text())
+    return found
+
+
+def _client(name: str, found: Any) -> tuple[str, ...]:
+    from howdah.connect import Target, snippet
+    from howdah.core.endpoint import Endpoint
+
+    endpoint = Endpoint("direct", "localhost", 5432, True, ())
+    made = snippet(name, Target(endpoint, "shop", "app", "verify-full", Path("/ca.crt"), None, None, "shop", False))
+    return code(name), str(made.title), ", ".join(map(code, made.needs)), found.get("by", f"not measured: {found.get('not', '')}")
+
+
+def _outcomes(found: Any, sslmode: str) -> Iterator[str]:
+    """Return what came of each situation: one word where all hops agree."""
+    for situation in SITUATIONS:
+        said = {
+            key.split(", ")[0]: outcome
+            for key, outcome in found.get("connections", {}).items()
+            if key.endswith(f", {sslmode}, {situation}")
+        }
+        if len(set(said.values())) > 1:
+            yield ", ".join(f"{hop}: {outcome}" for hop, outcome in said.items())
+        elif said or sslmode == "verify-full" or situation != "foreign CA":
+            yield next(iter(said.values()), "not measured")
+
+
+def _in_transaction_mode(everything: Mapping[str, Any]) -> Iterator[Iterable[str] | str]:
+    """Return what was measured of each feature in transaction mode, by version of PgBouncer."""
+    return iter(())
+
+
 # ------------------------------------------------------------------------------------------------ all of them
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -390,6 +456,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands.md": commands,
     "settings.md": settings,
     "checks.md": checks,
+    "clients.md": clients,
     "errors.md": errors,
     "server-messages.md": server_messages,
     "server-messages-ru.md": partial(server_messages, "ru"),

@@ -3,7 +3,8 @@
 Nothing is installed: apt gets configuration, lists and cache of its own below that directory, from the mirror that this machine's apt
 uses; what it downloads is unpacked, and the programs are made to load their own release's libraries. Needs neither root nor a container.
 `releases.py` names the releases that this machine is not; `releases.py RELEASE DIRECTORY` fetches one, and prints its versions and the
-environment by which Howdah runs it as JSON, or why it cannot be had, with exit code 1.
+environment by which Howdah runs it as JSON, or why it cannot be had, with exit code 1. `releases.py --unpack RELEASE DIRECTORY PACKAGE...`
+unpacks packages that stand on nothing but themselves, such as Go.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,17 @@ def own_release() -> str:
     """Return the codename of this machine's release."""
     found = re.search(r"^VERSION_CODENAME=(\S+)$", Path("/etc/os-release").read_text(), re.MULTILINE)
     return found[1] if found else ""
+
+
+def unpack(release: str, into: Path, *packages: str) -> None:
+    """Download packages of a release, and unpack just those, not what they depend on, into `into`."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as scratch:
+        place = Path(scratch, "unpacked")
+        place.mkdir()
+        for package in _download(release, Path(scratch), *packages):
+            if package.name.split("_")[0] in packages:
+                _run(["dpkg", "-x", package, place])
+        place.rename(into)
 
 
 def others() -> list[str]:
@@ -146,15 +159,25 @@ def _run(command: Sequence[str | Path], cwd: Path | None = None) -> str:
 
 def main() -> int:
     """Name the releases, or fetch one."""
-    if len(sys.argv) != 3:
+    asked = sys.argv[1:]
+    if asked[:1] == ["--unpack"]:
+        return _told(lambda: unpack(asked[1], Path(asked[2]), *asked[3:]))
+    if len(asked) != 2:
         print("\n".join(others()))
         return 0
+    return _told(lambda: _print(fetch(asked[0], Path(asked[1]))))
+
+
+def _print(found: Programs) -> None:
+    print(json.dumps({"versions": found.versions, "environment": dict(found.environment)}))
+
+
+def _told(act: Callable[[], None]) -> int:
     try:
-        found = fetch(sys.argv[1], Path(sys.argv[2]))
+        act()
     except (Unavailable, OSError) as reason:
         print(reason, file=sys.stderr)
         return 1
-    print(json.dumps({"versions": found.versions, "environment": dict(found.environment)}))
     return 0
 
 

@@ -139,6 +139,13 @@ def make_spare(home: Path, major: int) -> None:
     local_host(home).make_spare(major)
 
 
+def clients() -> tuple[str, ...]:
+    """Return the names of all clients that `snippet` knows."""
+    from howdah.connect import clients as known
+
+    return known()
+
+
 def snippet(client: str, target: Target) -> Snippet:
     """Return what a client writes to reach a target."""
     from howdah.connect import snippet as write

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from howdah import compose
 from howdah.cli import shapes
 from howdah.cli.request import Request
 from howdah.cli.screen import Screen, Text
@@ -18,7 +19,7 @@ from howdah.core.instance import shown
 from howdah.errors import Failed, Invalid
 from howdah.phrase import Phrase, say
 
-Client = Annotated[str, typer.Option("--client", metavar="CLIENT", help="psql, uri, env, service, python, sqlalchemy or django")]
+Client = Annotated[str, typer.Option("--client", metavar="CLIENT", help=", ".join(compose.clients()))]
 Via = Annotated[
     str | None, typer.Option("--via", metavar="pooled|direct", help="through the pooler or past it; pooled where there is a pooler")
 ]
@@ -45,8 +46,6 @@ RESULTS: Mapping[str, tuple[Phrase, str]] = {
 @verb("verify", example="howdah verify shop")
 def verify(request: Request, name: Name, receipt: Receipt = None) -> None:
     """Prove that connections are encrypted, authenticated and pooled. It looks from a client's seat, over the wire, on both hops."""
-    from howdah import compose
-
     put = compose.receipt_place(receipt) if receipt is not None else None
     request.screen.progress.tell(say("verifying {name}", name=name))
     report, make_receipt = compose.prove(request.home, name)
@@ -99,7 +98,6 @@ def connect(
     remove_service: RemoveService = False,
 ) -> None:
     """Write what a client needs to connect: a command, a string or a program, right for its driver and for the pool mode."""
-    from howdah import compose
     from howdah.cli import services
 
     one_of("--via", via, ("pooled", "direct"))
@@ -110,10 +108,19 @@ def connect(
     if write_service:
         return services.write(request, name, target)
     found = compose.snippet(client, target)
-    request.screen.answer(_shape(found, target), lambda: found.text.removesuffix("\n").split("\n"))
-    for note in found.notes:
+    apart = compose.snippet(client, target.unpooled) if target.pooled else None
+    shape = {**_shape(found, target), "migrations": apart.text if apart is not None else None}
+    request.screen.answer(shape, lambda: found.text.removesuffix("\n").split("\n"))
+    for note in (*found.notes, *_apart(target, client)):
         request.screen.note(_remark(request.screen, note))
     return None
+
+
+def _apart(target: Any, client: str) -> Iterator[Phrase]:
+    """Say where the other of the pair is, where the pool mode makes it needed."""
+    if target.shares:
+        command = f"howdah connect {target.instance} --client {client} --via direct"
+        yield say("for migrations, and for sessions of their own: {command}", command=command)
 
 
 def one_of(option: str, word: str | None, choices: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from howdah.errors import Invalid, NotFound
 from howdah.phrase import Phrase, say
 
 SslMode = Literal["disable", "require", "verify-full"]
-Language = Literal["sh", "text", "ini", "python"]
+Language = Literal["sh", "text", "ini", "python", "javascript", "java", "go", "php", "ruby", "csharp", "rust"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Target:
     pool_mode: str | None  # session, transaction or statement; None for the direct hop
     instance: str
     prepared: bool  # the pooler carries protocol-level prepared statements from one server connection to the next
+    direct: Endpoint | None = None  # of a pooled target: the hop past the pooler
 
     @property
     def pooled(self) -> bool:
@@ -47,6 +48,11 @@ class Target:
     def shares(self) -> bool:
         """Whether a server connection is lent for less than a session, so that nothing of a session may be relied on."""
         return self.pool_mode in ("transaction", "statement")
+
+    @property
+    def unpooled(self) -> Target:
+        """The same database past the pooler, for migrations and whatever needs a session of its own; itself if it is direct."""
+        return replace(self, endpoint=self.direct, pool_mode=None, prepared=False, direct=None) if self.direct is not None else self
 
     @property
     def label(self) -> str:
@@ -63,16 +69,17 @@ class Snippet:
     language: Language
     text: str
     filename: str
-    needs: tuple[str, ...] = ()  # packages: Debian's for commands, PyPI's for Python
+    needs: tuple[str, ...] = ()  # packages, each by the name that its own registry knows
     notes: tuple[Phrase, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)  # says what the program's own constant says, and outvotes it
 
 
 def clients() -> tuple[str, ...]:
     """Return the names of all clients, read from the files of this folder.
 
-    >>> clients()
-    ('django', 'env', 'psql', 'python', 'service', 'sqlalchemy', 'uri')
+    >>> " ".join(clients()[:4]), len(clients()) > 20
+    ('asyncpg conninfo django dotnet', True)
     """
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 

@@ -78,8 +78,9 @@ def uri(pairs: dict[str, str]) -> str:
 def passfile_line(target: Target, password: Secret) -> Secret:
     r"""Return the line of a passfile (mode 0600, or libpq ignores it) for exactly this target.
 
-    A colon and a backslash are escaped by a backslash (libpq-pgpass); so is a star, which alone in a field would match anything
-    (pwdfMatchesString in fe-connect.c), and which a backslash makes literal as it does any character.
+    A colon and a backslash are escaped by a backslash (libpq-pgpass). A field that is a star alone would match anything
+    (pwdfMatchesString in fe-connect.c); a backslash makes it literal, as it does any character. Within a field a star is itself, and stays
+    as it is: not every driver's own reader takes a backslash before anything but those two (node's pgpass, pgx's pgpassfile).
     """
     fields = (target.endpoint.host, str(target.endpoint.port), target.database, target.user, password.reveal())
     return Secret(":".join(map(escaped, fields)))
@@ -87,7 +88,7 @@ def passfile_line(target: Target, password: Secret) -> Secret:
 
 def escaped(field: str) -> str:
     """Return a field of a passfile as it stands there."""
-    return re.sub(r"[:\\*]", r"\\\g<0>", field)
+    return r"\*" if field == "*" else re.sub(r"[:\\]", r"\\\g<0>", field)
 
 
 def notes(target: Target, asks: bool = False, binds: bool = True) -> tuple[Phrase, ...]:
@@ -95,17 +96,27 @@ def notes(target: Target, asks: bool = False, binds: bool = True) -> tuple[Phras
 
     `binds`: the snippet carries channel_binding where the hop has it.
     """
-    return (*_encryption(target, binds), _password(target, asks), *_mode(target))
+    return (*_encryption(target, binds), password(target, asks), *pooling(target))
 
 
 def _encryption(target: Target, binds: bool) -> list[Phrase]:
-    if target.sslmode == "disable" and not target.endpoint.tls:
-        return [say("this connection is not encrypted: ssl is off; `howdah params set {name} ssl=on` turns it on", name=target.instance)]
     if target.sslmode == "disable":
-        return [say("sslmode=disable sends everything in clear, and this endpoint refuses it")]
+        return unencrypted(target)
     if target.sslmode == "require":
         return _require(target, binds)
     return _verify_full(target)
+
+
+def unencrypted(target: Target) -> list[Phrase]:
+    """Return what must be said where nothing is encrypted."""
+    if not target.endpoint.tls:
+        return [say("this connection is not encrypted: ssl is off; `howdah params set {name} ssl=on` turns it on", name=target.instance)]
+    return [say("sslmode=disable sends everything in clear, and this endpoint refuses it")]
+
+
+def bound() -> Phrase:
+    """Return what channel binding is for."""
+    return say("channel_binding=require makes the server prove that it knows the password, so that nobody in the middle can pass for it")
 
 
 def _require(target: Target, binds: bool) -> list[Phrase]:
@@ -115,12 +126,16 @@ def _require(target: Target, binds: bool) -> list[Phrase]:
         "file (as verify-ca) and refuses this server unless {ca_file} is in it",
         ca_file=target.ca_file,
     )
-    bound = say("channel_binding=require makes the server prove that it knows the password, so that nobody in the middle can pass for it")
-    return [words, bound] if binds and not target.pooled else [words]
+    return [words, bound()] if binds and not target.pooled else [words]
+
+
+def needs_ca(target: Target) -> Phrase:
+    """Return what verify-full needs of a client."""
+    return say("verify-full needs the CA's certificate on the client: copy {ca_file} there and name its place", ca_file=target.ca_file)
 
 
 def _verify_full(target: Target) -> list[Phrase]:
-    words = say("verify-full needs the CA's certificate on the client: copy {ca_file} there and name its place", ca_file=target.ca_file)
+    words = needs_ca(target)
     try:
         ipaddress.ip_address(target.endpoint.host)
     except ValueError:
@@ -129,7 +144,8 @@ def _verify_full(target: Target) -> list[Phrase]:
     return [words, say("an address as host is verified by libpq 15 and newer; give older ones a host name of the certificate")]
 
 
-def _password(target: Target, asks: bool) -> Phrase:
+def password(target: Target, asks: bool = False) -> Phrase:
+    """Return where the password comes from; `asks`: the client asks for it."""
     if target.passfile is not None:
         return say("the password is read from {passfile}, which must be readable by its owner alone", passfile=target.passfile)
     if asks:
@@ -138,7 +154,8 @@ def _password(target: Target, asks: bool) -> Phrase:
     return say("the password is read from PGPASSWORD, or from ~/.pgpass (mode 0600), whose line is {line}", line=line)
 
 
-def _mode(target: Target) -> list[Phrase]:
+def pooling(target: Target) -> list[Phrase]:
+    """Return what the pool mode takes away."""
     # https://www.pgbouncer.org/features.html, "SQL feature map for pooling modes"
     if target.pool_mode == "transaction":
         words = say(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from howdah.connect import Target
+from howdah.connect._driver import SEEN_BY_SERVER, TIMEOUT_SECONDS, witness
+
+__all__ = ["PSYCOPG", "SEEN_BY_SERVER", "TIMEOUT_SECONDS", "ending", "entries", "indented", "literal", "preparing", "witness"]
 
 # 3.2 is the first that knows whether its libpq can close a prepared statement by protocol.
 PSYCOPG = "psycopg[binary]>=3.2"
-# A program must end when nobody answers; libpq would wait as long as the kernel does (libpq-connect: connect_timeout, seconds).
-TIMEOUT_SECONDS = 10
-# The server's own view of a direct session. Through the pooler the server sees a unix socket, so that there only the client can say.
-SEEN_BY_SERVER = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
 
 
 def entries(pairs: Mapping[str, str | int | bool]) -> list[str]:
@@ -52,11 +51,6 @@ def preparing(target: Target) -> list[str]:
         "# The pooler carries prepared statements, and their end only as the protocol's Close, which libpq sends from 17 on.",
         '"prepare_threshold": 5 if psycopg.capabilities.has_send_close_prepared() else None,',
     ]
-
-
-def witness(target: Target) -> str:
-    """Return the words for who says whether the connection is encrypted."""
-    return "to the pooler, as this client sees it" if target.pooled else "as PostgreSQL sees this session"
 
 
 def ending(target: Target) -> str:

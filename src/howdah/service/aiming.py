@@ -44,6 +44,7 @@ def aim(want: Instance, said: Aim, host: Watch) -> Target:
         passfile=host.passfile(want, user),
         pool_mode=settings.get("pool_mode"),
         instance=want.name,
+        direct=next(each for each in endpoints(want) if each.kind == "direct") if pooled else None,
         prepared=facts.pooler_version >= _CARRIES_DEALLOCATE and settings.get("max_prepared_statements", "0") != "0",
     )
 

@@ -1,0 +1,52 @@
+"""Ruby with pg, which stands on libpq: sslmode, CA, channel binding and passfile are libpq's own.
+
+exec_params sends parameters in one round trip without a name; prepare names a statement
+(https://deveiate.org/code/pg/PG/Connection.html). Active Record prepares by name unless database.yml says `prepared_statements: false`, and
+locks a session for migrations unless it says `advisory_locks: false` (https://guides.rubyonrails.org/configuring.html).
+"""
+
+from __future__ import annotations
+
+from howdah.connect import Snippet, Target, _driver, _libpq
+from howdah.connect.node import named
+from howdah.phrase import Phrase, say
+
+PROGRAM = _driver.Program("""\
+# Connect to @{label}, run a query with a parameter, and say whether the connection is encrypted.
+require 'pg'
+
+CONNECT = {
+@{connect}
+}.freeze
+
+begin
+  connection = PG.connect(**CONNECT)
+  answer = connection.exec_params('SELECT 6 * $1::int', [7]).getvalue(0, 0)
+  encrypted = @{encrypted}
+rescue PG::Error => error
+  abort error.message
+end
+puts "answer: #{answer}", "encrypted (@{witness}): #{encrypted ? 'yes' : 'no'}"
+@{ending}""")
+
+
+def snippet(target: Target) -> Snippet:
+    """Return the program."""
+    pairs = _libpq.keywords(target) | {"connect_timeout": str(_driver.TIMEOUT_SECONDS)}
+    text = PROGRAM.substitute(
+        label=target.label,
+        connect="\n".join(
+            f"  {key}: {value if key in ('port', 'connect_timeout') else _driver.singly(value)}," for key, value in pairs.items()
+        ),
+        encrypted="connection.ssl_in_use?" if target.pooled else f"connection.exec('{_driver.SEEN_BY_SERVER}').getvalue(0, 0) == 't'",
+        witness=_driver.witness(target),
+        ending="abort 'cannot go on: the connection is not encrypted' unless encrypted\n" if _driver.encrypts(target) else "",
+    )
+    notes = (*_libpq.notes(target), *named(target), *_rails(target))
+    return Snippet("ruby", say("Ruby, pg"), "ruby", text, f"{target.label}.rb", ("pg",), notes)
+
+
+def _rails(target: Target) -> tuple[Phrase, ...]:
+    if target.shares and not target.prepared:
+        return (say("in Rails' database.yml set prepared_statements: false, and give migrations the direct endpoint"),)
+    return (say("in Rails' database.yml give migrations the direct endpoint"),) if target.shares else ()
