@@ -385,12 +385,14 @@ _SPEAKERS: Mapping[str, Mapping[str, str]] = {"en": {"keeper": "PgBouncer's keep
 
 # ------------------------------------------------------------------------------------------------ clients
 
-_CLIENTS = """What `howdah connect NAME --client CLIENT` writes, for either hop and each pool mode. Each is executed, as printed, by the tests,
-with its own driver against real servers; these are the results, with the versions that gave them. Run `./test --all` for all of them;
-`python tools/drivers.py` says which drivers are here. How to use one: [Connect an application](../how-to/connect-an-application.md)."""
-_MATRIX = """With `--sslmode verify-full`, on each of three hops: direct, and through the pooler in session and in transaction mode. *Good CA*: the
-server is the one that the CA certified. *Foreign CA*: another authority certified it. *Wrong host name*: its certificate is for another
-name. *Server in clear*: it speaks no TLS, and would serve whoever asks without. A word alone holds on all three hops."""
+_CLIENTS = """What `howdah connect NAME --client CLIENT` writes, for either hop and each pool mode. Each is executed, as printed, by
+the tests, with its own driver against real servers; these are the results, with the versions that gave them. Run
+`./test --all` for all of them; `python tools/drivers.py` says which drivers are here. How to use one: [Connect an
+application](../how-to/connect-an-application.md)."""
+_MATRIX = """With `--sslmode verify-full`, on each of three hops: direct, and through the pooler in session and in transaction mode.
+*Good CA*: the server is the one that the CA certified. *Foreign CA*: another authority certified it. *Wrong host name*:
+its certificate is for another name. *Server in clear*: it speaks no TLS, and would serve whoever asks without. A word
+alone holds on all three hops."""
 _REQUIRE = """With `--sslmode require`, direct and in transaction mode: who answers is not verified, and a server in clear is refused."""
 SITUATIONS = ("good CA", "foreign CA", "wrong host name", "server in clear")
 
