@@ -302,7 +302,8 @@ class Miniature:
         return replace(each, files={f.name: FileSeen(texts.digest(f.text), f.mode, self.told.pooler_user, self.clock) for f in files})
 
     def _loaded(self, each: Generation, files: Sequence[WantedFile]) -> Generation:
-        return replace(each, config=texts.wanted_config(files), loaded=texts.pooler_digest(files))
+        config, *further = texts.wanted_configs(files)
+        return replace(each, config=config, further=tuple(further), loaded=texts.pooler_digest(files))
 
     def steer_pooler(self, want: Instance, number: int) -> None:
         if self._act("steer_pooler"):
@@ -315,7 +316,7 @@ class Miniature:
     def reload_pooler(self, want: Instance, number: int) -> None:
         if self._act("reload_pooler"):
             layout = Layout(HOME, want.id)
-            files = texts.pooler_files(want, layout, self.pairs["pooled"][0], self.told)
+            files = texts.pooler_files(want, layout, self.pairs["pooled"][0], self.told, number)
             self.generations[number] = self._loaded(self.generations[number], files)
 
     def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> int:

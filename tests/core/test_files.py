@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.core.miniature import FACTS, HOME, conf_values
 
 from howdah.catalog.extensions import extension
-from howdah.core import files, wishes
+from howdah.core import files, lanes, wishes
 from howdah.core.instance import Instance, Reach, check_network
+from howdah.core.lanes import Lane
 from howdah.core.layout import Layout
 from howdah.core.observed import Facts, Pair
 from howdah.errors import Invalid, Unsupported
@@ -124,12 +125,12 @@ PGBOUNCER_INI = """\
 [databases]
 template1 = host='/srv/howdah/instances/abcd1234/pg/sock' port=5432 dbname=postgres
 * = host='/srv/howdah/instances/abcd1234/pg/sock' port=5432
-[pgbouncer]
+{peers}[pgbouncer]
 {tls}auth_type = hba
 auth_hba_file = /srv/howdah/instances/abcd1234/pool/hba.{hba}
 auth_user = howdah_lookup
 auth_query = SELECT uname, phash FROM howdah.user_lookup($1)
-{new}auth_file = /srv/howdah/instances/abcd1234/pool/users.txt
+{dbname}auth_file = /srv/howdah/instances/abcd1234/pool/users.txt
 admin_users = pgbouncer
 so_reuseport = 1
 pidfile = pid
@@ -137,7 +138,7 @@ logfile = log
 listen_addr = 127.0.0.1,::1
 server_tls_sslmode = disable
 server_fast_close = 1
-application_name_add_host = 1
+{id}application_name_add_host = 1
 client_idle_timeout = 0
 client_login_timeout = 15
 default_pool_size = 20
@@ -158,7 +159,7 @@ reserve_pool_timeout = 5
 server_connect_timeout = 15
 server_idle_timeout = 600
 server_lifetime = 3600
-server_login_retry = 1
+server_login_retry = 0.1
 tcp_keepcnt = 6
 tcp_keepidle = 60
 tcp_keepintvl = 10
@@ -181,7 +182,9 @@ def test_pgbouncer_ini(want: Instance, number: tuple[int, ...]) -> None:
     expected = PGBOUNCER_INI.format(
         tls=REQUIRE if want.tls else "client_tls_sslmode = disable\n",
         hba=files.digest(files.pooler_hba(want)),
-        new="auth_dbname = postgres\n" if number >= (1, 19) else "",
+        dbname="auth_dbname = postgres\n" if number >= (1, 19) else "",
+        peers="[peers]\n9 = host='/srv/howdah/instances/abcd1234/pool/g1' port=6432\n" if number >= (1, 19) else "",
+        id="peer_id = 9\n" if number >= (1, 19) else "",
         prepared="max_prepared_statements = 200\n" if number >= (1, 21) else "",
         timeout="transaction_timeout = 0\n" if number >= (1, 25) else "",
     )
@@ -218,15 +221,30 @@ def test_pgbouncer_ini_reads_back_to_exactly_what_is_wanted(data: st.DataObject)
         words = st.sampled_from(one.choices or ("on", "off"))
         text = data.draw(st.integers(one.minimum, one.maximum).map(str) if one.kind in ("integer", "seconds") else words)
         chosen |= entry.parse({name: text})
-    want = replace(WANT, extensions={"pooler": chosen})
+    want = replace(WANT, extensions={"pooler": {**chosen, "processes": "1"}})
     text = ini(want)
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=(";",), strict=True)
     parser.read_string(text)
-    assert parser.sections() == ["databases", "pgbouncer"]
+    assert parser.sections() == ["databases", "peers", "pgbouncer"]
     read = dict(parser["pgbouncer"])
-    assert {name: read[name] for name in chosen} == chosen
+    assert {name: read[name] for name in chosen if entry.settings[name].told} == {n: v for n, v in chosen.items() if entry.settings[n].told}
     assert read == dict(files.wanted_config(files.pooler_files(want, LAYOUT, PAIR, FACTS)))
     assert text.splitlines()[1] == "[databases]" and text.splitlines()[-1].startswith(LAST)
+
+
+@given(st.integers(1, 3000), st.integers(1, lanes.MOST), st.lists(st.integers(0, 10**6), min_size=6, max_size=6))
+def test_processes_share_every_limit_exactly_and_find_each_other(generation: int, count: int, limits: list[int]) -> None:
+    settings = {name: str(total) for name, total in zip(sorted(lanes.DIVIDED), limits, strict=True)}
+    every = [Lane(generation, number, count) for number in range(1, count + 1)]
+    for name, total in settings.items():
+        shares = [int(lane.share(settings)[name]) for lane in every]
+        assert sum(shares) == int(total) and max(shares) - min(shares) <= 1
+    assert every[0].share({"query_timeout": "5"}) == {"query_timeout": "5"}
+    ids = {lanes.peer_id(*each): each for lane in every for each in lane.peers()}
+    assert {lane.id for lane in every} <= ids.keys()
+    assert len(ids) == len(set(ids.values())) and all(0 < each <= 16_383 for each in ids)
+    later = Lane(generation + 8, 1, 1)
+    assert all((generation, number) in later.peers() for number in range(1, lanes.MOST + 1)), "eight changes later it is found still"
 
 
 @given(roots)

@@ -74,8 +74,8 @@ class World:
 
     def older(self, **changes: Any) -> World:
         """Put a generation that still serves clients before the newest."""
-        old = replace(self.pooler[-1], identity="old", clients=(POOLED,))
-        return replace(self, pooler=(replace(old, **changes), replace(self.pooler[-1], number=self.pooler[-1].number + 1)))
+        old = replace(self.pooler[-1], number=self.pooler[-1].number - 1, identity="old", clients=(POOLED,))
+        return replace(self, pooler=(replace(old, **changes), *self.pooler))
 
     def told(self, hop: str, **changes: Any) -> World:
         return replace(self, wire={**self.wire, hop: replace(self.wire[hop], **changes)})
@@ -279,7 +279,7 @@ TRIGGERS: dict[str, tuple[Twist, tuple[str, ...]]] = {
     "plaintext let in by the pooler": (lambda w: w.told("pooled", plaintext_refused=False), ("ReloadPooler",)),
     "an old certificate served by the pooler": (lambda w: w.told("pooled", serial="older"), ("ReloadPooler",)),
     "an empty older generation": (lambda w: w.older(clients=()), ("RetirePooler",)),
-    "a dead older generation": (lambda w: w.older(alive=False), ("RetirePooler",)),
+    "a dead older generation": (lambda w: w.older(alive=False, clients=()), ("RetirePooler",)),
     "a pooler whose place has changed": (lambda w: w.older().newest(steered=False), ("SteerPooler",)),
     "a paused database": (lambda w: w.newest(halted=("orders",)), ("ResumePooler",)),
     "statistics not created": (in_database("orders", extensions=frozenset()), ("CreateExtension",)),
@@ -432,7 +432,7 @@ def test_an_older_generation_stays_while_it_has_clients(world: World) -> None:
     assert world.older().steps == ()
     drained = world.older(clients=())
     [step] = drained.steps
-    assert isinstance(step, RetirePooler) and step.number == 1 and step.drain
+    assert isinstance(step, RetirePooler) and step.number == 0 and step.drain
 
 
 def test_while_two_generations_serve_the_wire_is_not_asked(world: World) -> None:

@@ -169,7 +169,7 @@ class Place:
         return layout.generation(pgbouncer.numbers(layout.pool)[-1])
 
     def members(self, name: str = "shop") -> tuple[Process, Process]:
-        """Return the keeper and the PgBouncer of the newest generation."""
+        """Return the keeper and the PgBouncer of the newest generation's first process."""
         alive = pgbouncer.quick_look(self.directory(name))
         assert alive.keeper is not None
         assert alive.member is not None
@@ -252,8 +252,14 @@ class Waiting:
         self._login.result()
 
 
+def clients_of(place: Place, name: str = "shop") -> dict[str, int]:
+    """Return how many clients each process of the newest generation of the pooler has, by its directory's name."""
+    layout = place.layout(name)
+    return {each.name: len(admin.clients(each)) for each in pgbouncer.lanes(layout.pool, pgbouncer.numbers(layout.pool)[-1])}
+
+
 def strays(place: Place, name: str = "shop") -> dict[int, str]:
-    """Return the processes of an instance that are neither its postmaster's family nor its one keeper with its one PgBouncer."""
+    """Return the processes of an instance that are neither its postmaster's family nor a keeper with its one PgBouncer."""
     layout, family = place.layout(name), {place.postmaster(name)}
     found = {pid: line for pid, line in processes_below(layout.root).items() if _parent(pid)}  # a backend may just have ended
     family |= {pid for pid in found if _parent(pid) in {0, *family}}

@@ -25,7 +25,7 @@ from howdah.secret import Secret
 from howdah.service.verbs import Service
 
 DEATH = 9
-STEPS = {name for name in vars(Host) if not name.startswith("_")} - {"facts", "observe", "at_work"}
+STEPS = {name for name in vars(Host) if not name.startswith("_")} - {"facts", "observe", "at_work", "feel"}
 Verb = Callable[[Service], object]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from howdah.catalog import sizes
+from howdah.core import lanes
 from howdah.core.instance import Instance
 from howdah.core.observed import Facts
 from howdah.errors import Invalid
@@ -40,7 +41,8 @@ def pooler_limits(want: Instance, facts: Facts) -> dict[str, str]:
 
 def largest_clients(want: Instance, facts: Facts) -> int:
     """Return the largest legal max_client_conn: descriptors left when every server connection is open."""
-    return max(facts.nofile - _OWN_DESCRIPTORS - server_share(want), 0)
+    each = facts.nofile - _OWN_DESCRIPTORS - -(-server_share(want) // lanes.wanted(want, facts))
+    return max(each * lanes.wanted(want, facts), 0)
 
 
 def default_clients(want: Instance, facts: Facts) -> int:
@@ -52,8 +54,10 @@ def check(want: Instance, facts: Facts) -> None:
     """Refuse a wish whose connections or descriptors cannot hold."""
     if want.pooler is None:
         return
+    _divisible(want, facts)
     clients = int(want.pooler["max_client_conn"])
-    beside = facts.nofile - _OWN_DESCRIPTORS - clients + RESERVED
+    processes = lanes.wanted(want, facts)
+    beside = (facts.nofile - _OWN_DESCRIPTORS) * processes - clients + RESERVED
     if "max_connections" in want.parameters and beside >= RESERVED + _LEAST_POOL:
         # named first: it may be what leaves no room for the clients; where no value of it would do, the clients are too many
         limit = say("file descriptors of one PgBouncer ({limit}) beside {clients} clients", limit=facts.nofile, clients=clients)
@@ -75,6 +79,16 @@ def check(want: Instance, facts: Facts) -> None:
     # the reserve comes on top of the pool, where a pool was chosen
     pool = int(want.pooler.get("default_pool_size", "0"))
     _within("reserve_pool_size", int(want.pooler.get("reserve_pool_size", "0")), share - pool, why)
+
+
+def _divisible(want: Instance, facts: Facts) -> None:
+    """Refuse more processes than a limit can be divided among."""
+    settings = {"default_pool_size": "20", **pooler_limits(want, facts), **(want.pooler or {})}
+    for name in lanes.NEEDED:
+        total = int(settings.get(name, "0"))
+        if 0 < total < lanes.wanted(want, facts):
+            message = say("cannot divide {name}={total} among {count} processes", name=name, total=total, count=lanes.wanted(want, facts))
+            raise Invalid("does_not_fit", message, say("set processes to {total} or less, or a larger {name}", total=total, name=name))
 
 
 def _within(name: str, asked: int, largest: int, why: Phrase) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 from howdah.catalog import parameters, sizes
 from howdah.catalog.extensions import Extension, extension
 from howdah.catalog.parameters import Parameter
+from howdah.core import lanes
 from howdah.core.budget import pooler_limits
 from howdah.core.host import WantedFile
 from howdah.core.instance import LOOKUP_ROLE, Instance, Reach
+from howdah.core.lanes import Lane
 from howdah.core.layout import Layout
 from howdah.core.observed import Facts, Pair
 from howdah.errors import Unsupported
@@ -161,11 +163,15 @@ def _ident(user: str) -> str:
 # ------------------------------------------------------------------------------------------------ PgBouncer
 
 
-def pooler_files(want: Instance, layout: Layout, pair: Pair, facts: Facts) -> tuple[WantedFile, ...]:
-    """Return the pooler's two files. The hba file is named by its digest, so that a new one can be tried beside the live one."""
+def pooler_files(want: Instance, layout: Layout, pair: Pair, facts: Facts, generation: int = 1) -> tuple[WantedFile, ...]:
+    """Return the files of a generation of the pooler: one of its own for each process, and the hba file.
+
+    That one is named by its digest, so that a new one can be tried beside the live one.
+    """
     hba = pooler_hba(want)
     name = f"hba.{digest(hba)}"
-    return (WantedFile(name, hba), WantedFile("pgbouncer.ini", pooler_ini(want, layout, pair, facts, layout.pool / name)))
+    every = [WantedFile(lane.file, pooler_ini(want, layout, pair, facts, lane)) for lane in lanes.of(want, facts, generation)]
+    return (WantedFile(name, hba), *every)
 
 
 def pooler_settings(want: Instance, facts: Facts) -> dict[str, str]:
@@ -173,7 +179,7 @@ def pooler_settings(want: Instance, facts: Facts) -> dict[str, str]:
     entry = extension("pooler")
     defaults = {s.name: s.default for s in entry.settings.values() if s.default is not None}
     chosen = {**defaults, **pooler_limits(want, facts), **(want.pooler or {})}
-    known = {n: v for n, v in chosen.items() if facts.pooler_version >= entry.settings[n].since}
+    known = {n: v for n, v in chosen.items() if entry.settings[n].told and facts.pooler_version >= entry.settings[n].since}
     return dict(sorted(known.items()))
 
 
@@ -192,15 +198,15 @@ def pooler_tls(want: Instance, layout: Layout, pair: Pair) -> dict[str, str]:
     }
 
 
-def pooler_ini(want: Instance, layout: Layout, pair: Pair, facts: Facts, hba: Path) -> str:
-    """Return pgbouncer.ini: [databases] first, TLS at the top of [pgbouncer], the digest on the very last line.
+def pooler_ini(want: Instance, layout: Layout, pair: Pair, facts: Facts, lane: Lane) -> str:
+    """Return pgbouncer.ini of one process: [databases] first, TLS at the top of [pgbouncer], the digest on the very last line.
 
     In this order a bad line either resets nothing or leaves the digest empty (seen on 1.18, 1.25 and 1.26).
     """
     where = f"host={_libpq(str(layout.socket_dir))} port={want.port}"
     fixed = {
         "auth_type": "hba",
-        "auth_hba_file": str(hba),
+        "auth_hba_file": str(layout.pool / f"hba.{digest(pooler_hba(want))}"),
         "auth_user": LOOKUP_ROLE,
         "auth_query": LOOKUP_QUERY,
         **({"auth_dbname": "postgres"} if facts.pooler_version >= (1, 19) else {}),
@@ -212,13 +218,22 @@ def pooler_ini(want: Instance, layout: Layout, pair: Pair, facts: Facts, hba: Pa
         "listen_addr": ",".join(want.pooled.listen),
         "server_tls_sslmode": "disable",  # the second hop is a unix socket, on which PostgreSQL speaks no TLS
         "server_fast_close": "1",
+        **({"peer_id": str(lane.id)} if facts.pooler_version >= lanes.PEERS_SINCE else {}),
     }
-    lines = {**pooler_tls(want, layout, pair), **fixed, **pooler_settings(want, facts)}
+    lines = {**pooler_tls(want, layout, pair), **fixed, **lane.share(pooler_settings(want, facts))}
     body = "".join(f"{name} = {value}\n" for name, value in lines.items())
     # a lookup must never sit in template1: CREATE DATABASE copies it and refuses while anyone is connected
     databases = f"[databases]\ntemplate1 = {where} dbname=postgres\n* = {where}\n"
-    text = f"; written by howdah; change it with `howdah extensions set`\n{databases}[pgbouncer]\n{body}"
+    peers = _peers(want, layout, lane) if facts.pooler_version >= lanes.PEERS_SINCE else ""
+    text = f"; written by howdah; change it with `howdah extensions set`\n{databases}{peers}[pgbouncer]\n{body}"
     return f"{text}ignore_startup_parameters = extra_float_digits,options,howdah.{digest(text)}\n"
+
+
+def _peers(want: Instance, layout: Layout, lane: Lane) -> str:
+    """Return the section that tells where each peer's console is: there it takes cancel requests, too."""
+    port = want.hop_port("pooled")
+    places = {lanes.peer_id(*each): layout.lane(*each) for each in lane.peers()}
+    return "[peers]\n" + "".join(f"{number} = host={_libpq(str(place))} port={port}\n" for number, place in places.items())
 
 
 def _libpq(text: str) -> str:
@@ -226,9 +241,13 @@ def _libpq(text: str) -> str:
 
 
 def pooler_digest(files: Iterable[WantedFile]) -> str:
-    """Return the digest that PgBouncer reports once it has loaded this file to its last line."""
-    ini = next(f.text for f in files if f.name == "pgbouncer.ini")
-    return ini.rstrip("\n").rsplit("howdah.", 1)[1]
+    """Return the digests that the processes of a pooler report, in turn, once each has loaded its file to its last line."""
+    return " ".join(each.text.rstrip("\n").rsplit("howdah.", 1)[1] for each in inis(files))
+
+
+def inis(files: Iterable[WantedFile]) -> list[WantedFile]:
+    """Return the configurations among a pooler's files, one for each process."""
+    return [each for each in files if each.name.endswith(".ini")]
 
 
 def pooler_hba(want: Instance) -> str:
@@ -240,10 +259,14 @@ def pooler_hba(want: Instance) -> str:
 
 
 def wanted_config(files: Iterable[WantedFile]) -> Mapping[str, str]:
-    """Return what SHOW CONFIG must say once the file is loaded."""
-    ini = next(f.text for f in files if f.name == "pgbouncer.ini")
-    body = ini.split("[pgbouncer]\n", 1)[1].splitlines()
-    return dict(line.split(" = ", 1) for line in body)
+    """Return what SHOW CONFIG of the first process must say once its file is loaded."""
+    return wanted_configs(files)[0]
+
+
+def wanted_configs(files: Iterable[WantedFile]) -> tuple[Mapping[str, str], ...]:
+    """Return what SHOW CONFIG of each process must say."""
+    bodies = [each.text.split("[pgbouncer]\n", 1)[1].splitlines() for each in inis(files)]
+    return tuple(dict(line.split(" = ", 1) for line in body) for body in bodies)
 
 
 def config_holds(name: str, wanted: str, reported: str | None) -> bool:

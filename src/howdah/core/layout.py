@@ -61,8 +61,12 @@ class Layout:
         return (self.pg if hop == "direct" else self.pool) / "tls"
 
     def generation(self, number: int) -> Path:
-        """The directory of one generation of the pooler."""
+        """The directory of one generation of the pooler, and of its first process."""
         return self.pool / f"g{number}"
+
+    def lane(self, number: int, lane: int) -> Path:
+        """The directory of one process of a generation; they count from 1."""
+        return self.generation(number) if lane == 1 else self.pool / f"g{number}.{lane}"
 
     @cached_property
     def passfile(self) -> Path:
@@ -76,7 +80,7 @@ class Layout:
 
     def check(self) -> None:
         """Refuse a home so deep that a socket path would not fit into the kernel's 107 bytes."""
-        longest = max((self.socket_dir, self.generation(99)), key=lambda path: len(bytes(path)))
+        longest = max((self.socket_dir, self.lane(99, 9)), key=lambda path: len(bytes(path)))
         length = len(bytes(longest / ".s.PGSQL.65535"))
         if length > LONGEST_SOCKET:
             message = say("cannot use {home}: a socket path in it would have {length} bytes", home=self.home, length=length)

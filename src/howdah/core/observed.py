@@ -157,7 +157,7 @@ class Inside:
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation of the pooler: a keeper with its PgBouncer."""
+    """One generation of the pooler: one keeper with its PgBouncer, or several; what is said of it holds for each."""
 
     number: int
     keeper: bool
@@ -166,7 +166,8 @@ class Generation:
     identity: str = ""
     version: tuple[int, ...] = ()
     files: Mapping[str, FileSeen] = field(default_factory=dict)
-    config: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)  # of its first process
+    further: tuple[Mapping[str, str], ...] = ()  # of each further process
     fixed: frozenset[str] = frozenset()  # settings that this PgBouncer cannot reload
     loaded: str = ""
     replaced: tuple[str, ...] = ()  # its program and libraries that an update has replaced since it started
@@ -178,6 +179,15 @@ class Generation:
     proven: bool = True  # a login was made before it took the logins over
     steered: bool = True  # and they still come to it: nobody has left the kernel's group since
     bounded: bool = True  # its logs are kept within today's limit
+
+    @property
+    def configs(self) -> tuple[Mapping[str, str], ...]:
+        """What each process has loaded."""
+        return (self.config, *self.further)
+
+    def total(self, name: str) -> int:
+        """Return a limit of the whole pooler, over all its processes; 0 where it is none."""
+        return sum(int(config.get(name) or 0) for config in self.configs)
 
 
 @dataclass(frozen=True)

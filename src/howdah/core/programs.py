@@ -85,7 +85,8 @@ def _of_library(program: Program) -> Iterator[Weak]:
 
 
 _POOLER_FEATURES: Final = (
-    ((1, 19), say("the lookup function in one place instead of in every database (auth_dbname), and peers")),
+    ((1, 19), say("the lookup function in one place instead of in every database (auth_dbname)")),
+    ((1, 19), say("several processes on one port, and a cancel that finds the session which an older pooler still serves (peers)")),
     ((1, 21), say("prepared statements in transaction mode (so pool_mode is session if not said)")),
     ((1, 23), say("ending gently on SIGTERM")),
     ((1, 24), say("ending one client by itself (KILL_CLIENT)")),

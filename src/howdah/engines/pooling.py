@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from howdah.catalog.extensions import extension
 from howdah.core import files as texts
+from howdah.core import lanes
 from howdah.core.host import WantedFile
 from howdah.core.instance import Hop, Instance
 from howdah.core.observed import Generation, Observed
@@ -47,9 +48,9 @@ def lookup_missing(seen: Observed) -> tuple[str, ...]:
     return tuple(sorted(n for n, inside in needed.items() if not (inside.closed or (inside.lookup_right and inside.lookup_connect))))
 
 
-def _files(want: Instance, seen: Observed) -> tuple[WantedFile, ...]:
+def _files(want: Instance, seen: Observed, number: int) -> tuple[WantedFile, ...]:
     pair = next(pair for pair in seen.disk.pairs["pooled"] if pair.trusted)
-    return texts.pooler_files(want, seen.layout, pair, seen.facts)
+    return texts.pooler_files(want, seen.layout, pair, seen.facts, number)
 
 
 def pooler_absent(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -72,7 +73,7 @@ def pooler_begun(want: Instance, seen: Observed) -> Sequence[Step]:
     """The pooler of an instance that is being made starts while PostgreSQL does; later nobody may find it without its server."""
     if want.pooler is None or want.settled or seen.pooler:
         return ()
-    return (BeginPooler(want, say("PgBouncer can start while PostgreSQL does"), _files(want, seen)),)
+    return (BeginPooler(want, say("PgBouncer can start while PostgreSQL does"), _files(want, seen, 1)),)
 
 
 def pooler_steered(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -89,11 +90,16 @@ def pooler_running(want: Instance, seen: Observed) -> Sequence[Step]:
         return ()
     newest = _newest(seen)
     if newest is None:
-        return (StartPooler(want, say("there is no pooler yet"), 1, _files(want, seen)),)
+        return (StartPooler(want, say("there is no pooler yet"), 1, _files(want, seen, 1)),)
     if not (want.settled or newest.proven or seen.pooler[:-1]):
-        return (StartPooler(want, say("PgBouncer was begun, and is not proven yet"), newest.number, _files(want, seen)),)
+        return (StartPooler(want, say("PgBouncer was begun, and is not proven yet"), newest.number, _files(want, seen, newest.number)),)
     why = _generation_due(want, seen, newest)
-    return (StartPooler(want, why, newest.number + 1, _files(want, seen)),) if why is not None else ()
+    return _next(want, seen, newest, why) if why is not None else ()
+
+
+def _next(want: Instance, seen: Observed, newest: Generation, why: Phrase) -> Sequence[Step]:
+    number = newest.number + 1
+    return (StartPooler(want, why, number, _files(want, seen, number)),)
 
 
 def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phrase | None:
@@ -109,6 +115,9 @@ def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phras
         return say("PgBouncer sends databases elsewhere")  # a RELOAD leaves those in use as they are (loader.c, set_dbs_dead)
     if newest.version != seen.facts.pooler_version:
         return say("the installed PgBouncer is another version than the running one")
+    if len(newest.configs) != lanes.wanted(want, seen.facts):
+        count, wanted = len(newest.configs), lanes.wanted(want, seen.facts)
+        return say("the pooler has {count} processes, and {wanted} are wanted", count=count, wanted=wanted)
     if newest.replaced:
         return say("an update has replaced what {program} still uses: {files}", program="PgBouncer", files=", ".join(newest.replaced))
     fixed = sorted(name for name in _differing(want, seen, newest) if name in newest.fixed or name in _SWAPS)
@@ -116,8 +125,9 @@ def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phras
 
 
 def _differing(want: Instance, seen: Observed, generation: Generation) -> list[str]:
-    wanted = texts.wanted_config(_files(want, seen))
-    return [name for name, value in wanted.items() if not texts.config_holds(name, value, generation.config.get(name))]
+    wanted = texts.wanted_configs(_files(want, seen, generation.number))
+    every = zip(wanted, generation.configs, strict=False)  # other numbers of them are told apart before
+    return sorted({name for each, seen in every for name, value in each.items() if not texts.config_holds(name, value, seen.get(name))})
 
 
 def pooler_plaintext_ended(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -131,7 +141,7 @@ def pooler_plaintext_ended(want: Instance, seen: Observed) -> Sequence[Step]:
     why = say("{count} pooled sessions are still open in plaintext", count=count)
     if newest.version >= KILLS_CLIENTS:
         return (EndPlaintext(want, why, "pooled"),)
-    return (StartPooler(want, why, newest.number + 1, _files(want, seen)),) if newest.plaintext else ()
+    return _next(want, seen, newest, why) if newest.plaintext else ()
 
 
 def pooler_retired(want: Instance, seen: Observed) -> Sequence[Step]:
@@ -143,7 +153,7 @@ def pooler_retired(want: Instance, seen: Observed) -> Sequence[Step]:
 
 def _spent(want: Instance, older: Generation) -> Phrase | None:
     """Return why an older generation may go, or None."""
-    if not (older.alive and older.reachable and older.clients):
+    if not older.clients:  # nor has one that is dead, or hangs
         return say("generation {number} of the pooler has no client left", number=older.number)
     if older.identity in want.end_of or (want.end_plaintext and want.tls and older.plaintext):
         return say("the clients of generation {number} of the pooler are to be ended", number=older.number)
@@ -155,7 +165,7 @@ def pooler_loaded(want: Instance, seen: Observed) -> Sequence[Step]:
     newest = _newest(seen)
     if want.pooler is None or newest is None or not newest.reachable:
         return ()  # what keeps another generation from taking its place was told already
-    wanted = _files(want, seen)
+    wanted = _files(want, seen, newest.number)
     if any(not _lies_there(file, newest, seen) for file in wanted):
         return (ChangePooler(want, say("PgBouncer's files are not as wanted"), newest.number, wanted),)
     why = _not_loaded(want, seen, newest, texts.pooler_digest(wanted))

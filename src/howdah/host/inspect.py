@@ -150,7 +150,7 @@ def _space(home: Path) -> Space:
 
 def _socket_bytes(home: Path) -> int:
     layout = Layout(home, "x" * 8)
-    return max(len(bytes(place / ".s.PGSQL.65535")) for place in (layout.socket_dir, layout.generation(99)))
+    return max(len(bytes(place / ".s.PGSQL.65535")) for place in (layout.socket_dir, layout.lane(99, 9)))
 
 
 def _has_pidfd() -> bool:

@@ -222,8 +222,7 @@ class LocalHost(LocalWatch):
     def _answering(self, want: Instance) -> list[Path]:
         """Return the generations of the pooler that answer."""
         layout = self.layout(want.id)
-        directories = [layout.generation(number) for number in pgbouncer.numbers(layout.pool)]
-        return [directory for directory in directories if pgbouncer.look(directory).reachable]
+        return [directory for directory in pgbouncer.directories(layout.pool) if pgbouncer.look(directory).reachable]
 
     def reload_server(self, want: Instance, digest: str) -> None:
         """Make PostgreSQL load its files."""
@@ -327,7 +326,8 @@ class LocalHost(LocalWatch):
 
     def resume_pooler(self, want: Instance, number: int) -> None:
         """Let a generation serve again."""
-        admin.resume(self.layout(want.id).generation(number))
+        for directory in pgbouncer.lanes(self.layout(want.id).pool, number):
+            admin.resume(directory)
 
     def end_plaintext(self, want: Instance, hop: Hop) -> int:
         """End sessions without TLS."""

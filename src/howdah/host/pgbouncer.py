@@ -268,6 +268,22 @@ def numbers(pool: Path) -> list[int]:
     return sorted(int(name[1:]) for name in names if name[:1] == "g" and name[1:].isdigit())
 
 
+def lanes(pool: Path, number: int) -> list[Path]:
+    """Return the directories of a generation's processes, the first one whether it is there or not."""
+    first = f"g{number}"
+    try:
+        names = {name for name in os.listdir(pool) if name.startswith(f"{first}.")}  # noqa: PTH208 names, not paths
+    except OSError:
+        names = set()
+    further = sorted(int(name.rpartition(".")[2]) for name in names if name.rpartition(".")[2].isdigit())
+    return [pool / first, *(pool / f"{first}.{lane}" for lane in further)]
+
+
+def directories(pool: Path) -> list[Path]:
+    """Return the directories of every process of every generation, the oldest first."""
+    return [directory for number in numbers(pool) for directory in lanes(pool, number)]
+
+
 def quick_look(directory: Path) -> Running:
     """See what is alive by the keeper's lock and PgBouncer's pid file; asks nobody. Without that file the keeper's charge is looked for."""
     keeper, member = _keeper(directory), _member(directory)

@@ -17,6 +17,7 @@ from howdah import wire
 from howdah.core import files as texts
 from howdah.core.host import Refused, WantedFile
 from howdah.core.instance import PROBE_ROLE, Instance
+from howdah.core.lanes import Lane
 from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
 from howdah.errors import Failed, Lacking, Refusal
@@ -54,7 +55,7 @@ class PoolSeat:
 def living(layout: Layout) -> set[int]:
     """Return the numbers of the generations that have a process, also where the directory was removed."""
     start = os.path.realpath(layout.pool) + "/g"
-    places = {place[len(start) :] for place in process.standing() if place.startswith(start)}
+    places = {place[len(start) :].partition(".")[0] for place in process.standing() if place.startswith(start)}
     return {int(number) for number in places if number.isdigit()}
 
 
@@ -69,27 +70,30 @@ def generations(layout: Layout) -> tuple[Generation, ...]:
 
 
 def _generation(layout: Layout, number: int) -> Generation:
-    directory = layout.generation(number)
-    seen = pgbouncer.look(directory)
-    clients = _sessions(directory) if seen.reachable else ()
+    directories = pgbouncer.lanes(layout.pool, number)
+    seen = [pgbouncer.look(each) for each in directories]
+    first, members = seen[0], [each.member for each in seen if each.member is not None]
+    clients = [client for each in seen if each.reachable for client in _sessions(each.directory)]
+    config, *further = ({name: value for name, (value, _) in each.config.items()} for each in seen)
     return Generation(
         number=number,
-        keeper=seen.keeper is not None,
-        proven=seen.steering or (seen.taken and not numbers_before(layout, number)),
-        steered=present(layout) == [number] or steering.holds(directory),
-        alive=seen.member is not None,
-        reachable=seen.reachable,
-        identity=f"{seen.member.pid}-{seen.member.started}" if seen.member else "",
-        version=seen.version,
-        files=_files(layout, directory),
-        config={name: value for name, (value, _) in seen.config.items()},
-        fixed=frozenset(name for name, (_, changeable) in seen.config.items() if not changeable),
-        routes=frozenset((each.host, each.port) for each in seen.databases if each.host),
-        loaded=seen.digest,
-        replaced=process.replaced(seen.member.pid) if seen.member else (),
-        addresses=seen.plan.addresses if seen.plan else (),
-        bounded=pgbouncer.bounded(seen.plan),
-        halted=(*seen.halted, *(("*",) if seen.paused else ())),
+        keeper=all(each.keeper is not None for each in seen),
+        proven=first.steering or (first.taken and not numbers_before(layout, number)),
+        steered=(present(layout) == [number] and not further) or steering.holds(directories[0]),
+        alive=len(members) == len(seen),
+        reachable=all(each.reachable for each in seen),
+        identity=",".join(f"{each.pid}-{each.started}" for each in members),
+        version=min(each.version for each in seen),
+        files=_files(layout, directories),
+        config=config,
+        further=tuple(further),
+        fixed=frozenset(name for name, (_, changeable) in first.config.items() if not changeable),
+        routes=frozenset((each.host, each.port) for lane in seen for each in lane.databases if each.host),
+        loaded=" ".join(each.digest for each in seen),
+        replaced=tuple(sorted({name for each in members for name in process.replaced(each.pid)})),
+        addresses=first.plan.addresses if first.plan else (),
+        bounded=all(pgbouncer.bounded(each.plan) for each in seen),
+        halted=tuple(dict.fromkeys(name for each in seen for name in (*each.halted, *(("*",) if each.paused else ())))),
         clients=tuple(session for session, _ in clients),
         plaintext=tuple(session for session, tls in clients if not tls and session.address != "unix"),
     )
@@ -100,9 +104,10 @@ def numbers_before(layout: Layout, number: int) -> list[int]:
     return [each for each in present(layout) if each < number] if number > 1 else []
 
 
-def _files(layout: Layout, directory: Path) -> Mapping[str, FileSeen]:
-    paths = [directory / "pgbouncer.ini", *layout.pool.glob("hba.*")]
-    return {path.name: found for path in paths if (found := disk.seen_file(path)) is not None}
+def _files(layout: Layout, directories: Sequence[Path]) -> Mapping[str, FileSeen]:
+    paths = {Lane(0, each, 0).file: directory / "pgbouncer.ini" for each, directory in enumerate(directories, 1)}
+    paths |= {path.name: path for path in layout.pool.glob("hba.*")}
+    return {name: found for name, path in paths.items() if (found := disk.seen_file(path)) is not None}
 
 
 def _sessions(directory: Path) -> list[tuple[Session, str]]:
@@ -134,7 +139,7 @@ def attempt(seat: PoolSeat, wanted: Sequence[WantedFile], probe: trial.Probe) ->
     verdict = trial.try_files(
         seat.binary,
         seat.layout.trial,
-        {"pgbouncer.ini": _ini(wanted)},
+        {"pgbouncer.ini": texts.inis(wanted)[0].text},  # the others differ from it in numbers alone, and are proven where they serve
         unix_port=seat.port,
         wanted=texts.wanted_config(wanted),
         account=seat.account,
@@ -148,41 +153,52 @@ def _put_companions(seat: PoolSeat, wanted: Sequence[WantedFile]) -> None:
     """Put what pgbouncer.ini names in place, each under a name of its own content: nothing that serves reads it yet."""
     prepare(seat)
     for file in wanted:
-        if file.name != "pgbouncer.ini":
+        if not file.name.endswith(".ini"):
             files.put(seat.layout.pool / file.name, file.text, file.mode, seat.account, durable=False)
-
-
-def _ini(wanted: Sequence[WantedFile]) -> str:
-    return next(file.text for file in wanted if file.name == "pgbouncer.ini")
 
 
 def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
     """Start a generation whose files were tried, and send new logins to it."""
-    _launch(seat, want, number, wanted)
+    _begin(seat, want, number, wanted)
+    for lane in _lanes(seat, number, wanted):
+        pgbouncer.await_generation(lane.directory)
+        if (fault := _misread(lane)) is not None:
+            retire(seat, number, drain_seconds=0)
+            raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
     steer(seat.layout, number)
     for each in numbers_before(seat.layout, number)[-1:]:
-        _let_leave(seat.layout.generation(each))
+        _let_leave(pgbouncer.lanes(seat.layout.pool, each))
 
 
 def steer(layout: Layout, number: int) -> None:
-    """Send new logins to a generation."""
-    steering.steer([layout.generation(number)])
+    """Send new logins to a generation, by turns to its processes."""
+    steering.steer(pgbouncer.lanes(layout.pool, number))
 
 
-def _launch(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
-    """Start a generation that takes nothing over yet."""
-    _begin(seat, want, number, wanted)
-    pgbouncer.await_generation(seat.layout.generation(number))
+@dataclass(frozen=True)
+class _Lane:
+    """One process of a generation: where it sits, the file it is to have, and what it must show once that is loaded."""
+
+    directory: Path
+    ini: str
+    digest: str
+    config: Mapping[str, str]
+
+
+def _lanes(seat: PoolSeat, number: int, wanted: Sequence[WantedFile]) -> list[_Lane]:
+    every = zip(texts.inis(wanted), texts.pooler_digest(wanted).split(), texts.wanted_configs(wanted), strict=True)
+    return [_Lane(seat.layout.lane(number, each), ini.text, digest, config) for each, (ini, digest, config) in enumerate(every, 1)]
 
 
 def _begin(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
     """Begin a generation, and do not wait for it; what an earlier attempt left in its directory is ended first."""
-    directory = seat.layout.generation(number)
-    pgbouncer.stop_generation(directory)
+    for left in pgbouncer.lanes(seat.layout.pool, number):
+        pgbouncer.stop_generation(left)
     _check_port(seat, want)
-    files.make_directory(directory, 0o700, seat.account)
-    files.put(directory / "pgbouncer.ini", _ini(wanted), 0o600, seat.account, durable=False)
-    pgbouncer.begin_generation(directory, _plan(seat, want), account=seat.account)
+    for lane in _lanes(seat, number, wanted):
+        files.make_directory(lane.directory, 0o700, seat.account)
+        files.put(lane.directory / "pgbouncer.ini", lane.ini, 0o600, seat.account, durable=False)
+        pgbouncer.begin_generation(lane.directory, _plan(seat, want), account=seat.account)
 
 
 def _plan(seat: PoolSeat, want: Instance) -> Plan:
@@ -202,14 +218,16 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
 
     It takes the logins over last, and by that the next pass knows whether it was proven, should we die before.
     """
-    directory = seat.layout.generation(number)
+    lanes = _lanes(seat, number, wanted)
     try:
-        if files.read(directory / "pgbouncer.ini") != _ini(wanted) or not pgbouncer.begun(directory, _plan(seat, want)):
+        if not all(_begun(seat, want, lane) for lane in lanes):
             begin_first(seat, want, number, wanted)
-        pgbouncer.await_generation(directory)
+        for lane in lanes:
+            pgbouncer.await_generation(lane.directory)
         # Its own words first, before ours on the wire make it say more
-        fault = trial.complaint(process.tail(directory / "log", 50))
-        fault = fault or _unproven(seat, want, directory, texts.pooler_digest(wanted), texts.wanted_config(wanted))
+        fault = next((found for lane in lanes if (found := trial.complaint(process.tail(lane.directory / "log", 50)))), None)
+        fault = fault or next((found for lane in lanes if (found := _misread(lane))), None)
+        fault = fault or wire_differs(want, want.pooled.listen[0], seat.port)
         fault = fault or login(wire.dial(want.pooled.listen[0]), seat.port)
     except (Refused, Lacking):
         raise  # its port is another's; or there is no room, which is not PgBouncer's verdict
@@ -222,6 +240,10 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
     steer(seat.layout, number)
 
 
+def _begun(seat: PoolSeat, want: Instance, lane: _Lane) -> bool:
+    return files.read(lane.directory / "pgbouncer.ini") == lane.ini and pgbouncer.begun(lane.directory, _plan(seat, want))
+
+
 def _check_port(seat: PoolSeat, want: Instance) -> None:
     """Refuse a port that is another's: SO_REUSEPORT lets any two processes of one user share it, also those of two homes."""
     holder = addresses.port_holder(want.pooled.listen, seat.port)
@@ -232,29 +254,28 @@ def _check_port(seat: PoolSeat, want: Instance) -> None:
 
 def bound_logs(seat: PoolSeat) -> None:
     """Keep every generation's logs within today's limits."""
-    for number in pgbouncer.numbers(seat.layout.pool):
-        pgbouncer.bound(seat.layout.generation(number), seat.account)
+    for directory in pgbouncer.directories(seat.layout.pool):
+        pgbouncer.bound(directory, seat.account)
 
 
-def _let_leave(directory: Path) -> None:
-    if not pgbouncer.look(directory).reachable:
-        return  # that is why it is replaced
-    with contextlib.suppress(Refusal):
-        admin.drain(directory, seconds=_LEAVING_SECONDS)
+def _let_leave(directories: Sequence[Path]) -> None:
+    for directory in directories:
+        if pgbouncer.look(directory).reachable:  # else that is why it is replaced
+            with contextlib.suppress(Refusal):
+                admin.drain(directory, seconds=_LEAVING_SECONDS / len(directories))
 
 
 def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
-    """Put new files in place, reload and prove them; on a mismatch the old ones return and serve."""
-    directory = seat.layout.generation(number)
-    path = directory / "pgbouncer.ini"
-    before = files.read(path)
-    files.put(path, _ini(wanted), 0o600, seat.account)
+    """Put new files in place, reload and prove them, one process after the other; on a mismatch the old ones return and serve."""
+    before: dict[Path, str | None] = {}
     try:
-        reload(seat, want, number, texts.pooler_digest(wanted), texts.wanted_config(wanted))
+        for lane in _lanes(seat, number, wanted):
+            path = lane.directory / "pgbouncer.ini"
+            before[path] = files.read(path)
+            files.put(path, lane.ini, 0o600, seat.account)
+            _reload(seat, want, lane)
     except Refusal as refusal:
-        if before is not None:
-            files.put(path, before, 0o600, seat.account)
-            admin.reload(directory)
+        _put_back(seat, before)
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=refusal.message)) from refusal
     keep = {file.name for file in wanted}
     for left in seat.layout.pool.glob("hba.*"):
@@ -262,29 +283,41 @@ def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedF
             files.unlink(left)
 
 
-def reload(seat: PoolSeat, want: Instance, number: int, digest: str = "", config: Mapping[str, str] | None = None) -> None:
-    """Make a generation read its file; return when it shows the digest, the values and the wire as wanted, else raise Failed."""
-    directory = seat.layout.generation(number)
-    text = files.read(directory / "pgbouncer.ini") or ""
-    lying = [WantedFile("pgbouncer.ini", text)]
-    digest, config = digest or texts.pooler_digest(lying), config or texts.wanted_config(lying)
-    admin.reload(directory)
+def _put_back(seat: PoolSeat, before: Mapping[Path, str | None]) -> None:
+    for path, text in before.items():
+        if text is not None:
+            files.put(path, text, 0o600, seat.account)
+            admin.reload(path.parent)
+
+
+def reload(seat: PoolSeat, want: Instance, number: int) -> None:
+    """Make a generation read the files that lie there; return when it shows their digest, values and the wire, else raise Failed."""
+    for directory in pgbouncer.lanes(seat.layout.pool, number):
+        text = files.read(directory / "pgbouncer.ini") or ""
+        lying = [WantedFile("pgbouncer.ini", text)]
+        _reload(seat, want, _Lane(directory, text, texts.pooler_digest(lying), texts.wanted_config(lying)))
+
+
+def _reload(seat: PoolSeat, want: Instance, lane: _Lane) -> None:
+    """Make one process read its file, and prove that it has."""
+    admin.reload(lane.directory)
     deadline = time.monotonic() + _ANSWER_SECONDS
-    while (reason := _unproven(seat, want, directory, digest, config)) is not None:
+    while (reason := _misread(lane) or wire_differs(want, want.pooled.listen[0], seat.port)) is not None:
         if time.monotonic() > deadline:
             raise Failed("pooler_not_loaded", reason)
         time.sleep(0.005)
 
 
-def _unproven(seat: PoolSeat, want: Instance, directory: Path, digest: str, config: Mapping[str, str]) -> Phrase | None:
-    seen = pgbouncer.look(directory)
-    if seen.digest != digest:
-        return say("PgBouncer did not read its file to the end; its last words: {words}", words=_words(directory))
-    for name, value in config.items():
+def _misread(lane: _Lane) -> Phrase | None:
+    """Return in what a process differs from its file, or None."""
+    seen = pgbouncer.look(lane.directory)
+    if seen.digest != lane.digest:
+        return say("PgBouncer did not read its file to the end; its last words: {words}", words=_words(lane.directory))
+    for name, value in lane.config.items():
         reported, changeable = seen.config.get(name, ("", True))
         if changeable and not texts.config_holds(name, value, reported):
             return say("PgBouncer shows {name} as {reported}, not {value}", name=name, reported=reported, value=value)
-    return wire_differs(want, want.pooled.listen[0], seat.port)
+    return None
 
 
 def wire_differs(want: Instance, address: str, port: int) -> Phrase | None:
@@ -307,15 +340,24 @@ def _words(directory: Path) -> str:
 
 
 def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> int:
-    """End a generation and take its directory away; return how many clients were connected then."""
-    directory = seat.layout.generation(number)
+    """End a generation and take its directories away; return how many clients were connected then."""
+    directories = pgbouncer.lanes(seat.layout.pool, number)
     if drain_seconds:
-        _let_leave(directory)
-    left = len(_sessions(directory))
-    _close(directory)
+        _let_leave(directories)
+    left = sum(len(_sessions(directory)) for directory in directories)
+    for directory in _standing(seat.layout, number, directories):
+        _close(directory)
     _steer_again(seat.layout)
-    files.remove(directory)
+    for directory in reversed(directories):  # the first one last: by it the generation is known
+        files.remove(directory)
     return left
+
+
+def _standing(layout: Layout, number: int, directories: Sequence[Path]) -> list[Path]:
+    """Return the directories of a generation's processes, also those that were removed while a process works there."""
+    start = os.path.realpath(layout.generation(number))
+    removed = {Path(place) for place in process.standing() if place.startswith(f"{start}.")}
+    return [*directories, *sorted({layout.pool / each.name for each in removed} - {*directories})]
 
 
 def _close(directory: Path) -> None:
@@ -333,14 +375,13 @@ def _steer_again(layout: Layout) -> None:
         directory = layout.generation(newest)
         if pgbouncer.steering(directory) and not steering.holds(directory):
             with contextlib.suppress(Failed):
-                steering.steer([directory])
+                steer(layout, newest)
 
 
 def end_plaintext(seat: PoolSeat) -> int:
     """End every pooled session without TLS, one by one, and return how many; needs PgBouncer 1.24."""
     ended = 0
-    for number in pgbouncer.numbers(seat.layout.pool):
-        directory = seat.layout.generation(number)
+    for directory in pgbouncer.directories(seat.layout.pool):
         for client in admin.clients(directory):
             if not client.tls and client.address != "unix":
                 admin.kill_client(directory, client.id)

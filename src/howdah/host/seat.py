@@ -80,11 +80,10 @@ class LocalSeat:
 
     def pool_sessions(self) -> Sequence[PoolSession]:
         """Return its sessions as the pooler sees them."""
-        layout = self.host.layout(self.want.id)
-        found = [self._of_generation(layout.generation(number)) for number in pgbouncer.numbers(layout.pool)]
+        found = [self._of_process(each) for each in pgbouncer.directories(self.host.layout(self.want.id).pool)]
         return [session for sessions in found for session in sessions]
 
-    def _of_generation(self, directory: Path) -> list[PoolSession]:
+    def _of_process(self, directory: Path) -> list[PoolSession]:
         try:
             with pgbouncer.enter(directory) as asked:
                 servers = [row for row in asked.ask("SHOW SERVERS") if row.get("user") == PROBE_ROLE]
@@ -118,14 +117,15 @@ class LocalSeat:
     def pool(self) -> Pool:
         """Return what the newest generation tells."""
         layout = self.host.layout(self.want.id)
-        directory = layout.generation(max(pgbouncer.numbers(layout.pool), default=0))
-        with pgbouncer.enter(directory) as asked:
-            rows = [row for row in asked.ask("SHOW DATABASES") if row.get("name") != admin.CONSOLE_DATABASE]
-        member = pgbouncer.quick_look(directory).member
-        if member is None:
-            raise Unavailable("no_pooler", say("PgBouncer is not running"))
-        targets = {row["name"] or "": Target(row["host"] or "", int(row["port"] or 0), row["force_user"] or "") for row in rows}
-        return Pool(targets, addresses.listened(member.pid), _size(layout.pool / "users.txt"))
+        targets: dict[str, Target] = {}
+        listened: list[frozenset[tuple[str, int]]] = []
+        for directory in pgbouncer.lanes(layout.pool, max(pgbouncer.numbers(layout.pool), default=0)):
+            targets |= _targets(directory)
+            member = pgbouncer.quick_look(directory).member
+            if member is None:
+                raise Unavailable("no_pooler", say("PgBouncer is not running"))
+            listened.append(addresses.listened(member.pid))
+        return Pool(targets, frozenset().union(*listened), _size(layout.pool / "users.txt"))
 
     def kept(self) -> Sequence[Kept]:
         """Return what is to be kept from others."""
@@ -155,6 +155,13 @@ class LocalSeat:
             yield from look("socket", layout.pool, 0o700, pool)
             for path in (*layout.pool.glob("hba.*"), *layout.pool.glob("g*/pgbouncer.ini"), layout.pool / "users.txt"):
                 yield from look("configuration", path, 0o600, pool)
+
+
+def _targets(directory: Path) -> dict[str, Target]:
+    """Return where a PgBouncer sends each database; one that leads elsewhere has the last word."""
+    with pgbouncer.enter(directory) as asked:
+        rows = [row for row in asked.ask("SHOW DATABASES") if row.get("name") != admin.CONSOLE_DATABASE]
+    return {row["name"] or "": Target(row["host"] or "", int(row["port"] or 0), row["force_user"] or "") for row in rows}
 
 
 def _size(path: Path) -> int:

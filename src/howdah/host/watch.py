@@ -98,9 +98,9 @@ class LocalWatch:
         server = postgres.state(self._quick_seat(want))
         layout = self.layout(want.id)
         numbers = pgbouncer.numbers(layout.pool)
-        running = pgbouncer.quick_look(layout.generation(numbers[-1])) if numbers else None
+        running = [pgbouncer.quick_look(each) for each in pgbouncer.lanes(layout.pool, numbers[-1])] if numbers else []
         alive = server.state != "absent"
-        pooled = running is not None and running.member is not None
+        pooled = bool(running) and all(each.member is not None for each in running)
         days = {hop: outside.days_left(want, hop) if (alive if hop == "direct" else pooled) else None for hop in HOPS if want.hop_port(hop)}
         return Quick(alive, server.state == "ready", pooled, days, max(len(numbers) - 1, 0))
 
@@ -114,7 +114,7 @@ class LocalWatch:
         layout = self.layout(want.id)
         places = {
             "postgres": [layout.log / "startup.log", *sorted(layout.log.glob("postgresql-*.log"))],
-            "pooler": [layout.generation(n) / name for n in pgbouncer.numbers(layout.pool) for name in _POOLER_LOGS],
+            "pooler": [each / name for each in pgbouncer.directories(layout.pool) for name in _POOLER_LOGS],
             "howdah": [self.home / "log" / name for name in _HOWDAH_LOGS],
         }
         return [path for path in places[source] if path.is_file() and not path.is_symlink()]

@@ -34,6 +34,7 @@ class Setting:
     maximum: int = 2_147_483_647
     choices: tuple[str, ...] = ()
     since: tuple[int, ...] = ()  # the first version of the program that knows it
+    told: bool = True  # the program itself knows it by this name
     swaps: bool = False  # a running process cannot reload it, or not without harm to who is connected: a new generation takes over
 
     def parse(self, text: str) -> str:
@@ -56,11 +57,13 @@ class Setting:
         return words[text.lower()]
 
     def _number(self, text: str) -> str:
-        if not (text.isascii() and text.isdigit() and len(text) < 16):
+        whole, point, rest = text.partition(".")
+        fraction = self.kind == "seconds" and rest.isdigit()
+        if not (text.isascii() and whole.isdigit() and len(text) < 16 and (fraction or not point)):
             raise self._refuse(text, say("expected a whole number"))
-        if not self.minimum <= int(text) <= self.maximum:
+        if not self.minimum <= float(text) <= self.maximum:
             raise self._refuse(text, say("expected {minimum} to {maximum}", minimum=self.minimum, maximum=self.maximum))
-        return str(int(text))
+        return f"{int(whole)}.{rest}".rstrip("0").removesuffix(".") if fraction else str(int(whole))
 
     def _refuse(self, text: str, expected: Phrase) -> Invalid:
         message = say("cannot set {name}={value}: {expected}", name=self.name, value=shown(text), expected=expected)

@@ -57,15 +57,17 @@ def pooler_loaded(context: Context) -> Finding:
     pair = next((pair for pair in context.seen.disk.pairs.get("pooled", ()) if pair.trusted), None)
     if pair is None:
         return failed(say("it has no certificate"), context.repair)
-    files = texts.pooler_files(context.want, context.seen.layout, pair, context.seen.facts)
-    config = context.pooler.config
-    wanted = {name: value for name, value in texts.wanted_config(files).items() if name != "ignore_startup_parameters"}
-    differing = sorted(name for name, value in wanted.items() if not texts.config_holds(name, value, config.get(name)))
+    files = texts.pooler_files(context.want, context.seen.layout, pair, context.seen.facts, context.pooler.number)
+    every, configs = texts.wanted_configs(files), context.pooler.configs
+    if len(every) != len(configs):
+        return failed(say("{count} processes run, and {wanted} are wanted", count=len(configs), wanted=len(every)), context.repair)
+    wanted = [{name: value for name, value in each.items() if name != "ignore_startup_parameters"} for each in every]
+    differing = {n for each, c in zip(wanted, configs, strict=True) for n, v in each.items() if not texts.config_holds(n, v, c.get(n))}
     if differing:
-        return failed(say("SHOW CONFIG differs in {names}", names=", ".join(differing)), context.repair)
+        return failed(say("SHOW CONFIG differs in {names}", names=", ".join(sorted(differing))), context.repair)
     if context.pooler.loaded != texts.pooler_digest(files):
         return failed(say("it has loaded another file than the one that is wanted"), context.repair)
-    return passed(say("SHOW CONFIG agrees in {count} settings; digest {digest}", count=len(wanted), digest=context.pooler.loaded))
+    return passed(say("SHOW CONFIG agrees in {count} settings; digest {digest}", count=len(wanted[0]), digest=context.pooler.loaded))
 
 
 @check("pooler-kept", "pooled", say("a PgBouncer that dies is started again"), "high")
@@ -89,9 +91,9 @@ def nothing_paused(context: Context) -> Finding:
 
 @check("connections-fit", "pooled", say("the connections that the pooler may open fit into PostgreSQL"), "medium")
 def connections_fit(context: Context) -> Finding:
-    config, facts = context.pooler.config, context.seen.facts
+    facts = context.seen.facts
     most = int(context.server.settings.get("max_connections", "0"))
-    each, clients = int(config.get("max_db_connections", "0")), int(config.get("max_client_conn", "0"))
+    each, clients = context.pooler.total("max_db_connections"), context.pooler.total("max_client_conn")
     numbers = {"most": most, "each": each, "databases": budget.pool_databases(context.want), "clients": clients, "nofile": facts.nofile}
     evidence = say(
         "max_connections {most}; max_db_connections {each} for {databases} databases; max_client_conn {clients}, open files {nofile}",
@@ -112,7 +114,7 @@ def pooler_files(context: Context) -> Finding:
     pair = next((pair for pair in context.seen.disk.pairs.get("pooled", ()) if pair.trusted), None)
     if pair is None:
         return failed(say("it has no certificate"), context.repair)
-    wanted = texts.pooler_files(context.want, context.seen.layout, pair, context.seen.facts)
+    wanted = texts.pooler_files(context.want, context.seen.layout, pair, context.seen.facts, context.pooler.number)
     seen = context.pooler.files
     altered = [each.name for each in wanted if each.name not in seen or seen[each.name].digest != texts.digest(each.text)]
     if altered:
@@ -122,7 +124,7 @@ def pooler_files(context: Context) -> Finding:
 
 @check("pooler-secrets", "pooled", say("PgBouncer keeps no password of its own (CVE-2026-107350)"), "critical")
 def pooler_secrets(context: Context) -> Finding:
-    file, size = context.pooler.config.get("auth_file", ""), context.look.pool.secrets
+    file, size = context.pooler.config.get("auth_file", ""), context.look.pool.secrets  # one file for all processes
     if size or not file:
         return failed(say("{file} has {count} bytes", file=file or "auth_file", count=size), context.repair)
     return passed(say("{file} is empty: users come by the lookup alone", file=file))
@@ -130,10 +132,9 @@ def pooler_secrets(context: Context) -> Finding:
 
 @check("console-narrow", "pooled", say("the console is for the pooler's own user alone"), "high")
 def console_narrow(context: Context) -> Finding:
-    config = context.pooler.config
-    found = {name: config.get(name, "") for name in ("admin_users", "stats_users")}
-    evidence = say("{settings}", settings=", ".join(f"{name}={value}" for name, value in found.items()))
-    right = found == {"admin_users": CONSOLE_USER, "stats_users": ""}
+    found = [{name: config.get(name, "") for name in ("admin_users", "stats_users")} for config in context.pooler.configs]
+    evidence = say("{settings}", settings=", ".join(dict.fromkeys(f"{name}={value}" for each in found for name, value in each.items())))
+    right = all(each == {"admin_users": CONSOLE_USER, "stats_users": ""} for each in found)
     return passed(evidence) if right else failed(evidence, context.repair)
 
 
