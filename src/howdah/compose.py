@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from howdah.connect import Snippet, Target
+    from howdah.core.advice import Advice, Watched
     from howdah.core.aging import Older
     from howdah.core.boot import BootSeen
     from howdah.core.finding import Finding
@@ -108,6 +109,28 @@ def authority(home: Path) -> Bundle | None:
     from howdah.host import bundle
 
     return bundle.looked(Layout(home, "").ca_file)
+
+
+def advise(home: Path, want: Instance, seconds: float) -> tuple[Watched, Advice]:
+    """Watch an instance for as long, and judge which of its applications may move to transaction mode; nothing is changed."""
+    from howdah.core.advice import judge
+    from howdah.core.files import pooler_settings
+    from howdah.host import pgbouncer, watching
+
+    host = local_host(home)
+    layout, facts = host.layout(want.id), host.facts()
+    numbers = pgbouncer.numbers(layout.pool) if want.pooler is not None else ()
+    settings = pooler_settings(want, facts) if want.pooler is not None else {}
+    place = watching.Place(
+        seat=host.seat(want),
+        pooler=layout.generation(numbers[-1]) if numbers else None,
+        pool_mode=settings.get("pool_mode"),
+        carries=facts.pooler_version >= (1, 22) and settings.get("max_prepared_statements", "0") != "0",
+        pooler_version=facts.pooler_version,
+        logs=layout.log,
+    )
+    watched = watching.watch(place, seconds)
+    return watched, judge(watched)
 
 
 def older(home: Path, want: Instance) -> tuple[Older, ...]:

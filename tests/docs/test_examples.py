@@ -27,6 +27,7 @@ EXAMPLES: tuple[tuple[str, int], ...] = (
     ("howdah extensions list shop", 0),
     ("howdah extensions set shop pooler default_pool_size=40", 0),
     ("howdah endpoints list shop", 0),
+    ("howdah advise shop --for 5", 0),
     ("howdah env shop --direct", 0),
     ("howdah psql shop -- -c 'SELECT 1'", 0),
     ("howdah databases add shop stock --icu-locale ru-RU", 0),

@@ -107,7 +107,7 @@ def test_every_page_is_there_in_russian(
 
 def test_the_contract_of_commands() -> None:
     contract = """
-    create list show start stop restart delete undelete verify connect env psql explain operations logs repair doctor quickstart
+    create list show start stop restart delete undelete verify connect env psql explain advise operations logs repair doctor quickstart
     params_list params_set params_unset params_catalog extensions_list extensions_add extensions_set extensions_remove extensions_catalog
     endpoints_list endpoints_set databases_list databases_add databases_delete users_list users_add users_delete users_password users_grant
     users_revoke service_install service_status service_remove service_down ca_show members_list members_remove

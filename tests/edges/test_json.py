@@ -14,10 +14,12 @@ import pytest
 from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog
 from howdah.catalog.messages.matching import explain as explained
-from howdah.cli import explain, service, shapes, upkeep, versions
+from howdah.cli import advise, explain, service, shapes, upkeep, versions
+from howdah.core.advice import Sighting, Watched, Who, judge
 from howdah.core.aging import Older
 from howdah.core.boot import BootSeen
 from howdah.core.endpoint import endpoints
+from howdah.core.habits import Habit
 from howdah.core.instance import Database, Instance, Reach, User
 from howdah.core.machine import Quick
 from howdah.core.observed import Pair
@@ -59,6 +61,11 @@ DONE = Operation(
 )
 SEEN = Seen(WANT, "down", Quick(True, True, True, {"direct": 12.34, "pooled": None}), ("shared_buffers",), DONE)
 USED = Used("pgbouncer", Program("/usr/sbin/pgbouncer", "1.18.0", "pgbouncer", "1.18.0-1+deb12u1"), running=True)
+WHO = Who("worker", "app", "shop", "direct")
+SEEN_OF_IT = frozenset(
+    {Sighting(WHO, Habit("listen", "LISTEN jobs"), "sessions"), Sighting(Who(None, "x", "y"), Habit("load", "LOAD"), "log")}
+)
+WATCHED = Watched(10.0, 200, frozenset({WHO}), SEEN_OF_IT, "session", carries=False, lists_prepared=False, statements=False)
 CHANGED = Done(WANT, DONE, (Change("ssl", "off", "on"),), ("app", Secret("open sesame")), (say("a note"),))
 
 
@@ -91,6 +98,8 @@ SHAPES: Mapping[str, Any] = {
     "Trashed instance": shapes.trashed(Trashed(WANT, 5.0), 600.0),
     "Parameter": shapes.parameter(parameters.catalog(15)["work_mem"]),
     "Extension": shapes.extension(catalog()["pooler"]),
+    "Advice": advise.shape("shop", WATCHED, judge(WATCHED)),
+    "Feature in use": advise.shape("shop", WATCHED, judge(WATCHED))["applications"][0]["uses"][0],
     "Explanation": explain.shape(explained("FATAL:  SSL required")[0]),
     "Diagnosis": shapes.diagnosis([Found()]),
     "Authority": shapes.authority(Bundle(Path("/ca.crt"), AUTHORITY, AUTHORITY, "announced")),
@@ -120,6 +129,7 @@ def test_the_reference_names_the_keys_of_inner_objects(section: str) -> None:
         "last_operation",
         "endpoints",
         "weaknesses",
+        "uses",
     }  # open objects, and shapes of their own
     for key, value in SHAPES[section].items():
         for inner in value if isinstance(value, list) else [value]:

@@ -38,6 +38,7 @@ PLACES: Mapping[str, str] = {
     "connect": "proof",
     "env": "shell",
     "psql": "shell",
+    "advise": "advise",
     "operations": "story",
     "logs": "story",
     "certificates": "authority",

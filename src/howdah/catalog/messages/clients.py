@@ -157,7 +157,9 @@ CLIENTS: Final = (
         "PostgreSQL",
         "you don't own a lock of type …",
         say("in transaction mode the advisory lock was taken on another server connection, which keeps it still"),
-        say("take pg_advisory_xact_lock(), which ends with the transaction, or the direct endpoint"),
+        say(
+            "take pg_advisory_xact_lock(), which ends with the transaction, or the direct endpoint; `howdah advise NAME` tells who does so"
+        ),
     ),
     Message(
         "ended",
