@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +71,8 @@ def _told(entry: Path, what: str) -> str:
 
 
 @contextmanager
-def instance(**pooler: object) -> Iterator[Measured]:
-    """Hold an instance with a pooler in transaction mode and these settings."""
+def instance(parameters: Mapping[str, str] | None = None, **pooler: object) -> Iterator[Measured]:
+    """Hold an instance with these parameters, and a pooler in transaction mode with these settings."""
     from howdah import compose
     from howdah.core.wishes import Creation
     from howdah.host import sql
@@ -84,7 +84,8 @@ def instance(**pooler: object) -> Iterator[Measured]:
         service = compose.service(home)
         caller = Caller("bench", "bench", lambda _: None, lambda _: None)
         settings = {"listen_port": str(free_port()), "pool_mode": "transaction", **{name: str(value) for name, value in pooler.items()}}
-        wish = Creation("shop", port=free_port(), extensions={"pooler": settings}, database=DATABASE, user="owner", size="medium")
+        chosen = {"extensions": {"pooler": settings}, "parameters": parameters or {}, "size": "medium"}
+        wish = Creation("shop", port=free_port(), database=DATABASE, user="owner", **chosen)  # type: ignore[arg-type]
         service.create(wish, caller)
         measured = Measured(home, service)
         with sql.control(measured.host.seat(measured.want), say("measure"), DATABASE) as session:

@@ -34,9 +34,10 @@ def pool_databases(want: Instance) -> int:
 
 
 def pooler_limits(want: Instance, facts: Facts) -> dict[str, str]:
-    """Return the limits that follow from PostgreSQL's and the machine's, where nothing was chosen."""
+    """Return what follows from PostgreSQL's and the machine's limits, and from the pool mode, where nothing was chosen."""
     del facts
-    return {"max_db_connections": str(max(server_share(want) // pool_databases(want), 1))}
+    named = "1" if (want.pooler or {}).get("pool_mode") == "session" else "0"  # a SET at each change of hands costs more than it tells
+    return {"max_db_connections": str(max(server_share(want) // pool_databases(want), 1)), "application_name_add_host": named}
 
 
 def largest_clients(want: Instance, facts: Facts) -> int:

@@ -1,0 +1,374 @@
+"""Everything side by side, in one run: `python -m bench.compare [--rounds N] [--seconds S] [--clients N,N…] [--no-create]`.
+
+Direct, through Howdah's pooler, through a hand-tuned PgBouncer and through pgpool-II, in turn, so that whatever else the machine does falls
+on all alike: logins a second and what a login costs the servers, throughput and latency by clients and protocol, memory of an idle
+client; then what an instance costs to make, and what changes cost who is connected (as `bench.disruption` measured it last). pgbench is
+the load. It prints tables, and writes bench/results.json and a page with plots, bench/results.html, that asks nobody for anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import arms, page
+from bench.arms import Arm
+from bench.crowd import crowd
+from bench.pooled import Measured, instance
+from bench.stopwatch import Figures, end, free_port, new_home, surroundings, timed
+
+HERE = Path(__file__).parent
+PROTOCOLS = ("simple", "extended", "prepared")
+IDLE = 200
+_LOGIN_CLIENTS = 8
+_SCALE = 5
+_SLACK = 60  # seconds that pgbench may take beside its own
+
+
+@dataclass
+class Cell:
+    """One way in under one load, round by round."""
+
+    arm: str
+    clients: int
+    protocol: str
+    rates: list[float] = field(default_factory=list)  # transactions, or logins, a second
+    latency: list[float] = field(default_factory=list)  # milliseconds, the mean
+    p99: list[float] = field(default_factory=list)
+    front: list[float] = field(default_factory=list)  # milliseconds of processor time for each, in front of PostgreSQL
+    server: list[float] = field(default_factory=list)  # and of PostgreSQL
+    words: str = ""  # why there is nothing
+
+    @property
+    def rate(self) -> float:
+        """The middle rate."""
+        return statistics.median(self.rates) if self.rates else 0.0
+
+    @property
+    def cost(self) -> float:
+        """What one costs the servers, in milliseconds of processor time."""
+        return statistics.median(f + s for f, s in zip(self.front, self.server, strict=True)) if self.server else 0.0
+
+
+@dataclass
+class Results:
+    """Everything that was measured."""
+
+    surroundings: str
+    versions: dict[str, str]
+    configurations: dict[str, str]
+    settings: dict[str, Any]
+    logins: list[Cell]
+    loads: list[Cell]
+    memory: dict[str, list[float]]  # KiB of an idle client, of all servers
+    create: dict[str, list[float]]
+    disruption: list[dict[str, Any]]
+    aims: list[dict[str, Any]] = field(default_factory=list)
+
+
+# --- processor time and memory ------------------------------------------------------------------------------------------------------
+
+
+def family(roots: Sequence[int]) -> list[int]:
+    """Return processes and all that descend from them."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found, ahead = [], list(roots)
+    while ahead:
+        found.append(ahead.pop())
+        ahead += children.get(found[-1], [])
+    return list(dict.fromkeys(found))
+
+
+def spent(roots: Sequence[int]) -> float:
+    """Return the milliseconds of processor time of processes, of their children, and of those children that have ended."""
+    total = 0
+    for pid in family(roots):
+        with contextlib.suppress(OSError):
+            told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(int(each) for each in told[11:15])
+    return total * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def resident(roots: Sequence[int]) -> float:
+    """Return the KiB that processes hold, what they share divided among them."""
+    total = 0.0
+    for pid in family(roots):
+        with contextlib.suppress(OSError):
+            found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+            total += int(found[1]) if found else 0
+    return total
+
+
+# --- the load -----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What pgbench told."""
+
+    rate: float
+    latency: float
+    p99: float
+    words: str = ""
+
+
+def pgbench(arm: Arm, *options: str, seconds: float, script: str | None = None) -> Ran:
+    """Run pgbench for a while; `words` are its own where it failed."""
+    with tempfile.TemporaryDirectory(prefix="pgb-") as place:
+        chosen = ["-f", str(Path(place, "script"))] if script is not None else ["-S"]
+        if script is not None:
+            Path(place, "script").write_text(script)
+        command = [
+            "pgbench",
+            "-n",
+            "-T",
+            str(max(int(seconds), 1)),
+            "-j",
+            "2",
+            *options,
+            *chosen,
+            "-l",
+            "--sampling-rate=0.3",
+            "--log-prefix=log",
+        ]
+        done = subprocess.run(
+            command, cwd=place, env=arm.environment, capture_output=True, text=True, timeout=seconds + _SLACK * 3, check=False
+        )
+        times = sorted(int(line.split()[2]) / 1000 for log in Path(place).glob("log.*") for line in log.read_text().splitlines())
+    rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
+    latency = re.search(r"latency average = ([\d.]+)", done.stdout)
+    failed = re.search(r"(?:error|fatal): .*", done.stderr)
+    if rate is None or failed is not None or done.returncode != 0:
+        words = (done.stderr.strip() or done.stdout.strip())[-200:].replace("\n", "; ")
+        return Ran(0, 0, 0, failed[0] if failed else words or "no answer")
+    return Ran(float(rate[1]), float(latency[1]) if latency else 0.0, times[int(len(times) * 0.99)] if times else 0.0)
+
+
+def take(cell: Cell, arm: Arm, server: int, options: Sequence[str], seconds: float, script: str | None = None) -> None:
+    """Add one round of one cell."""
+    if cell.words:
+        return
+    before, began = (spent(arm.front), spent([server])), time.monotonic()
+    ran = pgbench(arm, *options, seconds=seconds, script=script)
+    if ran.words:
+        cell.words = ran.words
+        return
+    took = time.monotonic() - began
+    count = ran.rate * max(int(seconds), 1)
+    cell.rates.append(ran.rate)
+    cell.latency.append(ran.latency)
+    cell.p99.append(ran.p99)
+    cell.front.append((spent(arm.front) - before[0]) / max(count, 1))
+    cell.server.append((spent([server]) - before[1]) / max(count, 1))
+    print(f"{arm.name:8} {cell.clients:5} {cell.protocol:9} {ran.rate:9.0f}/s {took:5.1f} s", file=sys.stderr)
+
+
+def logins(ways: Sequence[Arm], server: int, rounds: int, seconds: float) -> list[Cell]:
+    """Measure logins: connect, ask once, leave."""
+    cells = {arm.name: Cell(arm.name, _LOGIN_CLIENTS, "login") for arm in ways}
+    for _ in range(rounds):
+        for arm in ways:
+            take(cells[arm.name], arm, server, ["-C", "-c", str(_LOGIN_CLIENTS)], seconds, "SELECT 1;\n")
+    return list(cells.values())
+
+
+def loads(ways: Sequence[Arm], server: int, sizes: Sequence[int], rounds: int, seconds: float) -> list[Cell]:
+    """Measure throughput and latency of short reads."""
+    cells = {(arm.name, size, how): Cell(arm.name, size, how) for size in sizes for how in PROTOCOLS for arm in ways}
+    for _ in range(rounds):
+        for size in sizes:
+            for how in PROTOCOLS:
+                for arm in ways:
+                    cell = cells[arm.name, size, how]
+                    if how == "prepared" and not arm.prepared:
+                        cell.words = "this PgBouncer carries no prepared statements (1.21 and newer do)"
+                    take(cell, arm, server, ["-M", how, "-c", str(size)], seconds)
+    return list(cells.values())
+
+
+def idle(ways: Sequence[Arm], server: int, rounds: int) -> dict[str, list[float]]:
+    """Measure the memory of an idle client that has asked once, in all servers together."""
+    found: dict[str, list[float]] = {arm.name: [] for arm in ways}
+    for number in range(rounds + 1):
+        for arm in ways:
+            roots = [*arm.front, server]
+            with crowd(arm.where) as clients:
+                first = clients.grow(IDLE // 4).held  # opens what all clients share
+                before = resident(roots)
+                more = clients.grow(IDLE).held - first
+                time.sleep(1.0)
+                kib = (resident(roots) - before) / max(more, 1)
+            if number:  # the first round lets each grow to its size
+                found[arm.name].append(round(kib, 1))
+            time.sleep(0.5)
+    return found
+
+
+# --- what it takes to make one ------------------------------------------------------------------------------------------------------
+
+
+def creation(rounds: int) -> dict[str, list[float]]:
+    """Measure what an instance costs to make, beside PostgreSQL's and Debian's own ways."""
+    from bench import create
+
+    home, figures = new_home(), Figures()
+    try:
+        for number in range(rounds):
+            create.one_round(home, number, figures)
+            if shutil.which("pg_createcluster") and os.geteuid() == 0:
+                figures.add("pg_createcluster --start", _cluster(home, f"bench{number}"))
+    finally:
+        end(home)
+    names = [create.BARE_INITDB, create.BARE_START, create.BARE_BOTH, create.SPARE, create.NO_SPARE, create.PROVEN, create.POOLED]
+    return {name: figures.taken[name] for name in [*names, "pg_createcluster --start"] if name in figures.taken}
+
+
+def _cluster(home: Path, name: str) -> float:
+    """Make and start a cluster as Debian does, below our own home, and take it away."""
+    from howdah.host import postgres
+
+    major = str(list(postgres.majors())[-1])
+    place = home / f"debian-{name}"
+    for part in (place, place / "sock"):
+        part.mkdir(mode=0o755)
+        shutil.chown(part, "postgres", "postgres")
+    environment = {**os.environ, "PG_CLUSTER_CONF_ROOT": str(place / "etc")}
+    command: list[str | Path] = [
+        "pg_createcluster",
+        major,
+        name,
+        "-d",
+        place / "data",
+        "-s",
+        place / "sock",
+        "-l",
+        place / "log",
+        "-p",
+        str(free_port()),
+    ]
+    try:
+        return timed(lambda: subprocess.run([*command, "--start"], env=environment, check=True, stdout=subprocess.DEVNULL))
+    finally:
+        subprocess.run(["pg_dropcluster", "--stop", major, name], env=environment, check=False, stdout=subprocess.DEVNULL)
+
+
+# --- the aims -----------------------------------------------------------------------------------------------------------------------
+
+
+def judged(found: Results) -> Iterator[dict[str, Any]]:
+    """Return each aim, what was seen, whether it is met, and by how much it is missed."""
+    rate = {(cell.arm, cell.clients, cell.protocol): cell for cell in [*found.logins, *found.loads]}
+    for (arm, clients, how), cell in rate.items():
+        other = rate.get(("tuned", clients, how))
+        if arm == "howdah" and other is not None and cell.rate and other.rate:
+            yield _aim(f"{how}, {clients} clients: ÷ hand-tuned PgBouncer", cell.rate / other.rate, 0.95)
+    login = {cell.arm: cell.cost for cell in found.logins}
+    if login.get("direct") and login.get("howdah"):
+        yield _aim("processor time of the servers for a login ÷ direct", login["howdah"] / login["direct"], 0.2, least=False)
+    for how in PROTOCOLS:
+        crowded, plain = rate.get(("howdah", 1000, how)), rate.get(("direct", 1000, how))
+        if crowded is not None and plain is not None and crowded.rate and plain.rate:
+            yield _aim(f"{how}, 1000 clients: throughput ÷ direct", crowded.rate / plain.rate, 2.5)
+    if found.memory.get("howdah") and found.memory.get("tuned"):
+        own, hand = (statistics.median(found.memory[arm]) for arm in ("howdah", "tuned"))
+        yield _aim("memory of an idle client ÷ hand-tuned PgBouncer", own / hand, 1.05, least=False)
+    from bench.create import BARE_START, PROVEN
+
+    if found.create:
+        ratio = statistics.median(found.create[PROVEN]) / statistics.median(found.create[BARE_START])
+        yield _aim("from the claim of a spare to a pooled TLS query ÷ exec → ready", ratio, 4.0, least=False)
+
+
+def _aim(what: str, seen: float, aim: float, *, least: bool = True) -> dict[str, Any]:
+    met = seen >= aim if least else seen <= aim
+    return {
+        "what": what,
+        "aim": aim,
+        "least": least,
+        "seen": round(seen, 3),
+        "met": met,
+        "missed_by": 0.0 if met else round(abs(seen - aim) / aim, 3),
+    }
+
+
+# --- the report ---------------------------------------------------------------------------------------------------------------------
+
+
+def disruption() -> list[dict[str, Any]]:
+    """Return what `bench.disruption` measured last; nothing where it never did."""
+    file = HERE / "disruption.json"
+    found: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+    return found
+
+
+@contextlib.contextmanager
+def every(bed: Measured, most: int) -> Iterator[list[Arm]]:
+    """Hold all ways in open that this machine has."""
+    with contextlib.ExitStack() as stack:
+        ways = [arms.direct(bed), arms.pooled(bed), stack.enter_context(arms.tuned(bed, most + 500))]
+        program = arms.pgpool_program()
+        if program is None:
+            print("pgpool-II is not here: apt-get install pgpool2, or name it in PGPOOL", file=sys.stderr)
+        else:
+            ways.append(stack.enter_context(arms.pgpool(bed, program, most + 20)))
+        yield ways
+
+
+def measured(sizes: Sequence[int], rounds: int, seconds: float, *, create: bool) -> Results:
+    """Measure everything."""
+    most = max(*sizes, IDLE)
+    pooler = {"max_client_conn": most + 500, "default_pool_size": arms.POOL}
+    with instance({"max_connections": str(2 * most + 200)}, **pooler) as bed, every(bed, most) as ways:
+        subprocess.run(["pgbench", "-i", "-q", "-s", str(_SCALE)], env=ways[0].environment, check=True, capture_output=True)
+        server = bed.server_pid()
+        configuration = (bed.host.layout(bed.want.id).generation(1) / "pgbouncer.ini").read_text()
+        found = Results(
+            surroundings(),
+            {arm.name: arm.version for arm in ways},
+            {"howdah": configuration, **{arm.name: arm.configuration for arm in ways if arm.configuration}},
+            {"rounds": rounds, "seconds": seconds, "scale": _SCALE, "pool": arms.POOL, "processes": len(ways[1].front)},
+            logins(ways, server, rounds, seconds),
+            loads(ways, server, sizes, rounds, seconds),
+            idle(ways, server, rounds),
+            {},
+            disruption(),
+        )
+    found.create = creation(rounds) if create else {}
+    found.aims = list(judged(found))
+    return found
+
+
+def main() -> None:
+    """Measure, print, and write the report."""
+    asked = argparse.ArgumentParser(prog="python -m bench.compare")
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--seconds", type=float, default=3)
+    asked.add_argument("--clients", default="10,100,500,1000")
+    asked.add_argument("--no-create", action="store_true")
+    asked.add_argument("--into", type=Path, default=HERE)
+    said = asked.parse_args()
+    found = measured([int(each) for each in said.clients.split(",")], said.rounds, said.seconds, create=not said.no_create)
+    print(page.text(asdict(found)))
+    (said.into / "results.json").write_text(json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (said.into / "results.html").write_text(page.html(asdict(found)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
