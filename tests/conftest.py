@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-ROOT, ABOVE = pytest.StashKey[Path](), pytest.StashKey[str]()
+ROOT, SHARED, ABOVE = pytest.StashKey[Path](), pytest.StashKey[Path](), pytest.StashKey[str]()
 # Detached children (a refill of spares, the removal of trash) may still be on their way out when the last test ends.
 GRACE_SECONDS = 10.0
 
@@ -41,15 +41,16 @@ def pytest_configure(config: pytest.Config) -> None:
     root.chmod(0o711)
     os.environ["TMPDIR"] = tempfile.tempdir = str(root)
     config.stash[ROOT] = root
-    if config.getoption("--all"):
-        settings.register_profile("all", max_examples=1000)
-        settings.load_profile("all")
+    config.stash[SHARED] = Path(getattr(config, "workerinput", {}).get("shared", root / "shared"))
+    # How long an example takes says how busy the machine is, and nothing else.
+    settings.register_profile("howdah", deadline=None, max_examples=1000 if config.getoption("--all") else 100)
+    settings.load_profile("howdah")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker where to make its root."""
-    node.workerinput["above"] = node.config.stash[ABOVE]
+    """Tell a worker where to make its root, and what is there for all of them."""
+    node.workerinput |= {"above": node.config.stash[ABOVE], "shared": str(node.config.stash[SHARED])}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -73,6 +74,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="long: runs with --all"))
+    elif hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("long") is None)  # first, lest one worker ends long after the others
     if machine := config.getoption("--machine"):
         alone = [item for item in items if item.get_closest_marker("alone")]
         shared = [item for item in items if not item.get_closest_marker("alone")]
@@ -82,8 +85,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Remove the session's root, but for a failure, which is looked into there."""
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(session.config.stash[SHARED], ignore_errors=True)
     if exitstatus != pytest.ExitCode.TESTS_FAILED:
         shutil.rmtree(session.config.stash[ROOT], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared(pytestconfig: pytest.Config) -> Path:
+    """Return a directory that all workers of a run share: for what is dear to make, below a lock."""
+    made = pytestconfig.stash[SHARED]
+    made.mkdir(exist_ok=True)
+    return made
 
 
 @pytest.fixture(scope="session", autouse=True)

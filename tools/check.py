@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -98,31 +99,38 @@ def _pytest(options: list[str], environment: Mapping[str, str]) -> tuple[Count, 
         return (count(report) if report.exists() else Count()), code
 
 
-def with_other_releases() -> Count:
-    """Run the tests on instances with the servers of each other Debian release; a release that cannot be had is told and skipped."""
-    fetch, total = [sys.executable, "-P", str(ROOT / "tools/releases.py")], Count()
-    for release in subprocess.run(fetch, capture_output=True, text=True, check=True).stdout.split():
-        with tempfile.TemporaryDirectory() as scratch:
-            Path(scratch).chmod(0o711)  # the servers are other users
-            fetched = subprocess.run([*fetch, release, str(Path(scratch, release))], capture_output=True, text=True, check=False)
-            if fetched.returncode:
-                print(f"skipped: the servers of {release}: {fetched.stderr.strip()}", flush=True)
-                total += Count(skipped=1)
-                continue
-            programs = json.loads(fetched.stdout)
-            print(f"with the servers of {release}: {', '.join(programs['versions'])}", flush=True)
-            total += pytest(list(ON_INSTANCES), programs["environment"])
-    return total
+@contextmanager
+def other_releases(wanted: bool) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Fetch the servers of each other Debian release, if they are wanted, beside what else is done meanwhile."""
+    fetch = [sys.executable, "-P", str(ROOT / "tools/releases.py")]
+    names = subprocess.run(fetch, stdout=subprocess.PIPE, text=True, check=True).stdout.split() if wanted else []
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as fetching:
+        Path(scratch).chmod(0o711)  # the servers are other users
+        each = {name: subprocess.Popen([*fetch, name, str(Path(scratch, name))], stdout=-1, stderr=-1, text=True) for name in names}
+        for fetched in each.values():
+            fetching.enter_context(fetched)
+        yield each
+
+
+def with_other_release(release: str, fetched: subprocess.Popen[str]) -> Count:
+    """Run the tests on instances with the servers of another Debian release; one that cannot be had is told and skipped."""
+    out, err = fetched.communicate()
+    if fetched.returncode:
+        print(f"skipped: the servers of {release}: {err.strip()}", flush=True)
+        return Count(skipped=1)
+    programs = json.loads(out)
+    print(f"with the servers of {release}: {', '.join(programs['versions'])}", flush=True)
+    return pytest(list(ON_INSTANCES), programs["environment"])
 
 
 def main() -> int:
     """Check and test; exit code 1 when anything failed."""
     began = monotonic()
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # thousands of commands would compile the same modules, each for itself
     options = sys.argv[1:]
-    total = sum((run(check) for check in CHECKS), Count()) + pytest(options)
-    if options == ["--all"]:
-        total += with_other_releases()
+    with other_releases(wanted=options == ["--all"]) as releases:
+        total = sum((run(check) for check in CHECKS), Count()) + pytest(options)
+        total += sum((with_other_release(*release) for release in releases.items()), Count())
     print(f"all of it took {monotonic() - began:.0f} s", flush=True)
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed else 0

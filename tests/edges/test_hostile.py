@@ -22,6 +22,7 @@ its exit code, without a traceback, and changes nothing that is remembered. No s
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -42,6 +43,7 @@ from tests.hostile import examples, texts
 
 from howdah import settings
 from howdah.cli import door
+from howdah.cli import tree as cli_tree
 from howdah.cli.screen import plain
 from howdah.cli.tree import tree
 from howdah.cli.verb import REGISTER
@@ -382,6 +384,7 @@ def test_a_program_that_is_none_is_told_in_one_line(name: str, named: str, place
 # --- whatever anybody may type ----------------------------------------------------------------------------------------------------------
 
 tree(None)  # fills the register
+grown = functools.cache(tree)  # the same for the same first word; to grow it costs ten times what most commands do
 # what makes, starts or ends something when the words happen to be right, or looks at the whole machine
 NOT_RUN = {"create", "quickstart", "doctor", "verify", "repair", "start", "stop", "restart", "delete", "service"}
 LOOKING = [words for words, entry in sorted(REGISTER.items()) if words[0] not in NOT_RUN and not entry.hidden]
@@ -399,6 +402,7 @@ def test_any_words_at_any_command_end_in_an_answer_or_one_line(place: Path, word
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
+        patch.setattr(cli_tree, "tree", grown)
         code = door.main(["--json", *words, *(["shop"] if named else []), *typed])
         out.flush()
         err.flush()

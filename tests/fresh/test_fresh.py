@@ -5,6 +5,7 @@ it needs to reach packages is asked of this machine when the test runs.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -26,6 +27,7 @@ RELEASES = ("bookworm", "trixie")
 BUNDLE = "host-certificates.pem"
 PASSED_ON = ("PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "PIP_PROXY", "http_proxy", "https_proxy", "no_proxy")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LAST = "srv/clone.bundle"  # what a system gets last
 POLICY = "usr/sbin/policy-rc.d"
 PERSONS = {"root": "/root", "ada": "/home/ada", "bob": "/home/bob"}  # ada may use sudo, bob may not
 
@@ -133,12 +135,12 @@ def bootstrap(release: str, root: Path) -> None:
         subprocess.run(["chroot", str(root), "useradd", "--create-home", "--user-group", person], check=True)
     (root / "etc/sudoers.d/ada").write_text("ada ALL=(ALL) NOPASSWD: ALL\n")
     (root / "srv").mkdir(exist_ok=True)
-    subprocess.run(["git", "-C", str(CLONE), "bundle", "create", "--quiet", str(root / "srv/clone.bundle"), "HEAD"], check=True)
+    subprocess.run(["git", "-C", str(CLONE), "bundle", "create", "--quiet", str(root / LAST), "HEAD"], check=True)
 
 
 @pytest.fixture(scope="module", params=RELEASES)
-def base(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A system that nothing was done to; tests run in copies of it."""
+def base(request: pytest.FixtureRequest, shared: Path) -> Path:
+    """A system that nothing was done to; tests run above it. It is made once, whoever of the workers comes first."""
     if os.getuid() != 0:
         pytest.skip("making a Debian system needs root")
     for program in ("debootstrap", "nsenter", "apt-get"):
@@ -146,25 +148,38 @@ def base(request: pytest.FixtureRequest) -> Iterator[Path]:
             pytest.skip(f"making a Debian system needs {program}")
     if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
         pytest.skip("namespaces of mounts and processes are not allowed here")
-    with tempfile.TemporaryDirectory(prefix="fresh-") as directory:
-        root = Path(directory, "base")
-        bootstrap(request.param, root)
-        yield root
+    root = Path(shared, request.param)
+    with root.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / LAST).exists():
+            shutil.rmtree(root, ignore_errors=True)
+            bootstrap(request.param, root)
+    return root
 
 
 @contextmanager
 def booted(base: Path) -> Iterator[Machine]:
-    """Run a copy of the system; when it ends, so does every process in it, and its mounts are gone."""
-    root = Path(tempfile.mkdtemp(prefix="m-", dir=base.parent))
-    subprocess.run(["cp", "-a", f"{base}/.", str(root)], check=True)
-    root.chmod(0o755)
+    """Run the system, with what is written laid over it; when it ends, so does every process in it, and its mounts are gone."""
+    place = Path(tempfile.mkdtemp(prefix="m-"))
+    place.chmod(0o711)
+    root, upper, work = place / "root", place / "upper", place / "work"
+    for each in (root, upper, work):
+        each.mkdir()
+        each.chmod(0o755)
+    overlay = ["mount", "-t", "overlay", "howdah-test", "-o", f"lowerdir={base},upperdir={upper},workdir={work}", str(root)]
+    mounted = subprocess.run(overlay, check=False, capture_output=True).returncode == 0
+    if not mounted:  # within a container, for one, which lies on an overlay itself
+        subprocess.run(["cp", "-a", f"{base}/.", str(root)], check=True)
+        root.chmod(0o755)
     outer = subprocess.Popen(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INIT, str(root)])
     try:
         yield Machine(root, first_process(outer.pid, root))
     finally:
         outer.kill()
         outer.wait()
-        shutil.rmtree(root)
+        if mounted:
+            subprocess.run(["umount", root], check=True)
+        shutil.rmtree(place)
 
 
 def first_process(outer: int, root: Path) -> int:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 LAST_SECONDS = 30
@@ -28,8 +29,8 @@ def sh(*words: object) -> None:
     subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
 
 
-def lay(place: Path, clone: str) -> tuple[Path, Path]:
-    """Lay the overlay; return its root, and where all that differs from the machine is kept."""
+def lay(place: Path, bound: Collection[str]) -> tuple[Path, Path]:
+    """Lay the overlay, with some directories of the machine itself in it; return its root, and where all that differs is kept."""
     sh("mount", "--make-rprivate", "/")
     sh("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", place)
     root, upper, work = place / "root", place / "upper", place / "work"
@@ -41,19 +42,22 @@ def lay(place: Path, clone: str) -> tuple[Path, Path]:
     sh("mount", "--rbind", "/dev", root / "dev")
     for name in MEMORY:
         sh("mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / name)
-    for needed in {clone, sys.prefix, sys.base_prefix} - {"/usr"}:
+    for needed in bound:
         inside = root / needed.lstrip("/")
         inside.mkdir(parents=True, exist_ok=True)
         sh("mount", "--bind", needed, inside)
     return root, upper
 
 
-def look(upper: Path, root: Path) -> Seen:
-    """Return all that differs from the machine below: path and what is there now. What is as it is below is left out."""
+def look(upper: Path, root: Path, bound: Collection[str]) -> Seen:
+    """Return all that differs from the machine below: path and what is there now. What is as it is below is left out, as is what lies in
+    the directories of the machine itself, where others write meanwhile.
+    """
     found = {f"/{path.relative_to(upper)}": told(path) for path in upper.rglob("*")}
     changed = {name: said for name, said in found.items() if said != told(Path(name))}
-    in_memory = [path for top in MEMORY for path in (root / top).rglob("*")]
-    return {**changed, **{f"/{path.relative_to(root)}": told(path) for path in in_memory}}
+    in_memory = {f"/{path.relative_to(root)}": path for top in MEMORY for path in (root / top).rglob("*")}
+    theirs = tuple(f"{each}/" for each in bound)
+    return {**changed, **{name: told(path) for name, path in in_memory.items() if not name.startswith(theirs)}}
 
 
 def told(path: Path) -> str:
@@ -80,7 +84,7 @@ def processes() -> dict[int, str]:
     return found
 
 
-def run(script: str, root: Path, upper: Path) -> dict[str, object]:
+def run(script: str, root: Path, upper: Path, bound: Collection[str]) -> dict[str, object]:
     """Run one script, give what it left running some seconds to end if that is expected of it, and tell."""
     with tempfile.TemporaryFile("w+") as output:  # a file: what goes on detached would keep a pipe open
         command = ["chroot", str(root), "/bin/bash", "-c", script]
@@ -90,7 +94,7 @@ def run(script: str, root: Path, upper: Path) -> dict[str, object]:
     deadline = time.monotonic() + LAST_SECONDS
     while ENDS in script and processes() and time.monotonic() < deadline:
         time.sleep(0.05)
-    return {"code": done.returncode, "output": said, "differs": look(upper, root), "processes": list(processes().values())}
+    return {"code": done.returncode, "output": said, "differs": look(upper, root, bound), "processes": list(processes().values())}
 
 
 def main(clone: str, *scripts: str) -> None:
@@ -98,9 +102,10 @@ def main(clone: str, *scripts: str) -> None:
     sh("mount", "-t", "proc", "proc", "/proc")
     place = Path(tempfile.mkdtemp(prefix="overlay-"))
     try:
-        root, upper = lay(place, clone)
+        bound = {clone, sys.prefix, sys.base_prefix} - {"/usr"}
+        root, upper = lay(place, bound)
         for script in scripts:
-            print(json.dumps(run(script, root, upper)), flush=True)
+            print(json.dumps(run(script, root, upper, bound)), flush=True)
     finally:
         subprocess.run(["umount", "-l", place], check=False)
         place.rmdir()

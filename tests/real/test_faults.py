@@ -127,10 +127,16 @@ def small() -> Iterator[Place]:
 def left(home: Path, room: int) -> Iterator[None]:
     """Fill the disk so that only so many bytes are left."""
     filler = home / "filler"
-    found = os.statvfs(home)
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - room))
+
+    def fill() -> bool:  # the servers write meanwhile
+        found = os.statvfs(home)
+        with filler.open("wb") as file, suppress(OSError):
+            os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - room))
+            return True
+        return False
+
     try:
+        assert wait_until(fill, 5)
         yield
     finally:
         filler.unlink()
@@ -619,12 +625,12 @@ REVOKED = {
 }
 
 
-# In transaction mode PgBouncer 1.18 holds a client whose role expired for a minute before it gives up
-@pytest.mark.parametrize("mode", [pytest.param("transaction", marks=pytest.mark.long), "session"])
+@pytest.mark.parametrize("mode", ["transaction", "session"])
 @pytest.mark.parametrize("statement", REVOKED.values(), ids=REVOKED)
 def test_who_was_let_in_by_his_verifier_is_refused_once_it_is_void(here: Place, statement: str, mode: str) -> None:
     """The pooler has only what each login proved to it: when that is void, it gets no further connection with it."""
-    here.pool({"pool_mode": mode})
+    # In transaction mode PgBouncer 1.18 holds a client whose role expired for so long before it gives up
+    here.pool({"pool_mode": mode, "query_wait_timeout": "5"})
     before = here.control(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{USER}'")[0][0]
     with here.login("pooled") as pooled, here.login("direct") as direct:
         assert scalar(pooled, "SELECT 1") == scalar(direct, "SELECT 1") == 1

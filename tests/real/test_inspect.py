@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from howdah.core.doctor import Condition, judge
 from howdah.host import postgres
 from howdah.host.inspect import inspect
@@ -67,6 +69,7 @@ def test_the_machine_is_seen() -> None:
     assert isinstance(found.keeper_python, str)
 
 
+@pytest.mark.alone
 def test_the_holder_of_a_port_is_named() -> None:
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -34,7 +34,7 @@ LIFE = ["tests/real/test_life.py", "-k", "create or stop_and_start or keeps_pool
 CRASH = ["tests/real/test_crash.py", "-k", "takeover or parameter or delete"]
 BOOT = ["tests/real/test_service.py", "-k", "reboot or down"]
 DAMAGE = ["tests/real/test_damage.py", "-k", "killed or reboot or halted or PAUSE"]
-ALL = [["tests/real/test_life.py"], ["tests/real/test_crash.py"], ["tests/real/test_damage.py"]]
+EACH = {"life": LIFE, "crash": CRASH, "damage": DAMAGE, "boot": BOOT}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="these tests run as an ordinary user already")
 
@@ -53,7 +53,7 @@ def clone() -> Path:
     copy = Path(tempfile.mkdtemp(prefix="clone-"))
     copy.chmod(0o755)
     for part in ("src", "tests"):
-        shutil.copytree(CLONE / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(CLONE / part, copy / part)
     shutil.copy2(CLONE / "pyproject.toml", copy)
     for found in packages.iterdir():
         if found.name.startswith((*NEEDED, "_pytest")):
@@ -61,13 +61,14 @@ def clone() -> Path:
     return copy
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("chosen", ALL, ids=["life", "crash", "damage"])
-def test_all_as_an_ordinary_user(clone: Path, chosen: list[str]) -> None:
-    test_as_an_ordinary_user(clone, chosen)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A part of each file on every day; all of it with --all, where that of the boot is short and stays."""
+    everything = metafunc.config.getoption("--all")
+    for_all = [pytest.param(words[:1], id=name, marks=pytest.mark.long) for name, words in EACH.items() if name != "boot"]
+    each = [pytest.param(words, id=name) for name, words in EACH.items()]
+    metafunc.parametrize("chosen", [*for_all, each[-1]] if everything else each)
 
 
-@pytest.mark.parametrize("chosen", [LIFE, CRASH, DAMAGE, BOOT], ids=["life", "crash", "damage", "boot"])
 def test_as_an_ordinary_user(clone: Path, chosen: list[str]) -> None:
     home = Path(tempfile.mkdtemp(prefix="u"))
     shutil.chown(home, USER)
@@ -81,6 +82,6 @@ def test_as_an_ordinary_user(clone: Path, chosen: list[str]) -> None:
     }
     command = ["setpriv", f"--reuid={USER}", f"--regid={pwd.getpwnam(USER).pw_gid}", "--clear-groups", python, "-m", "pytest"]
     options = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-c", f"{clone}/pyproject.toml", f"--rootdir={clone}"]
-    done = subprocess.run([*command, *options, *chosen], cwd=clone, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run([*command, *options, *chosen], cwd=clone, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
     assert " passed" in done.stdout
