@@ -114,7 +114,10 @@ def _measure(change: Change, bed: Bed, under_way: Load, row: Row, bare: float | 
 
 def table(rows: Sequence[Row]) -> str:
     """Return what was measured, in Markdown."""
-    heads = "| change | failed transactions | failed logins | longest stall ms | control ms | limit ms | within | direct sessions ended | takes ms |"
+    heads = (
+        "| change | failed transactions | failed logins | longest stall ms | control ms "
+        "| limit ms | within | direct sessions ended | takes ms |"
+    )
     lines = [heads, "|---|---:|---:|---:|---:|---:|---|---:|---:|"]
     for row in rows:
         stall = f"{statistics.median(row.stalls):.0f} ({min(row.stalls):.0f}–{max(row.stalls):.0f})"
