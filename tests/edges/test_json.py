@@ -14,7 +14,7 @@ import pytest
 from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog
 from howdah.catalog.messages.matching import explain as explained
-from howdah.cli import advise, explain, service, shapes, upkeep, versions
+from howdah.cli import advise, explain, measure, service, shapes, upkeep, versions
 from howdah.core.advice import Sighting, Watched, Who, judge
 from howdah.core.aging import Older
 from howdah.core.boot import BootSeen
@@ -24,6 +24,7 @@ from howdah.core.instance import Database, Instance, Reach, User
 from howdah.core.machine import Quick
 from howdah.core.observed import Pair
 from howdah.core.operation import Line, Operation
+from howdah.core.pace import Asked, Measured, Pace
 from howdah.core.programs import Program, Used
 from howdah.core.remember import Trashed
 from howdah.core.room import Room
@@ -103,6 +104,7 @@ SHAPES: Mapping[str, Any] = {
     "Explanation": explain.shape(explained("FATAL:  SSL required")[0]),
     "Diagnosis": shapes.diagnosis([Found()]),
     "Authority": shapes.authority(Bundle(Path("/ca.crt"), AUTHORITY, AUTHORITY, "announced")),
+    "Bench": measure.shape(Measured(Asked(), [Pace("direct", "reads", [1.0], [2.0])], {"ssl": "on"}, 1.0), "shop"),
     "Certificate": shapes.certificate("direct", Pair("ab", frozenset({"localhost"}), 1.0, 2.0, trusted=True), served=True),
 }
 

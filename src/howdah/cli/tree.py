@@ -39,6 +39,7 @@ PLACES: Mapping[str, str] = {
     "env": "shell",
     "psql": "shell",
     "advise": "advise",
+    "bench": "measure",
     "operations": "story",
     "logs": "story",
     "certificates": "authority",

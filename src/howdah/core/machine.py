@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -11,8 +11,10 @@ from howdah.core.host import Host
 from howdah.core.instance import Hop, Instance
 from howdah.core.layout import Layout
 from howdah.core.observed import Facts, Pair
+from howdah.core.pace import Asked, Measured
 from howdah.core.remember import Trashed
 from howdah.core.rotation import Bundle, Turn
+from howdah.phrase import Phrase
 from howdah.secret import Secret
 
 LogSource = Literal["postgres", "pooler", "howdah"]
@@ -63,6 +65,10 @@ class Watch(Protocol):
 
 class Machine(Watch, Host, Protocol):
     """A host as the verbs need it."""
+
+    def bench(self, want: Instance, asked: Asked, tell: Callable[[Phrase], None]) -> Measured:
+        """Measure how fast an instance is, with a role and a database that are gone at the end."""
+        ...
 
     def change_authority(self, asked: Turn) -> Bundle:
         """Make one turn of the authority's change. Conflict `authority_elsewhere` where it stands at another."""

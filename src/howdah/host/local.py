@@ -21,6 +21,7 @@ from howdah.core.host import Refused, WantedFile
 from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.observed import Looks, Observed, Server
+from howdah.core.pace import Asked, Measured
 from howdah.core.remember import Trashed
 from howdah.core.rotation import Bundle, Turn
 from howdah.errors import Conflict, Failed, Refusal, Unavailable, Unsupported
@@ -160,6 +161,12 @@ class LocalHost(LocalWatch):
         """Make a turn of the authority's change, or clear up after one that was killed; it is the whole home's, whoever asks."""
         with contextlib.suppress(Conflict):  # another instance's pass was quicker
             succession.turn(self.home, asked) if asked is not None else succession.clear_up(self.home)
+
+    def bench(self, want: Instance, asked: Asked, tell: Callable[[Phrase], None]) -> Measured:
+        """Measure how fast an instance is."""
+        from howdah.host import bench  # no other command needs it
+
+        return bench.measure(self.seat(want), want, asked, tell)
 
     def change_authority(self, asked: Turn) -> Bundle:
         """Make a turn of the authority's change."""

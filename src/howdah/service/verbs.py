@@ -17,6 +17,7 @@ from howdah.core.host import Refused
 from howdah.core.instance import HOPS, Hop, Instance, check_role
 from howdah.core.observed import Generation, Session
 from howdah.core.operation import headline
+from howdah.core.pace import Asked, Measured
 from howdah.core.wishes import Change, Creation
 from howdah.errors import Conflict, Failed, NotFound
 from howdah.phrase import say
@@ -141,6 +142,14 @@ class Service(Rotation):
             back = self.store.find_id(want.id).next(state="running")
             operation = self.store.accept(back, "undelete", caller.actor, {"request": caller.words})
         return self.carry_out(back, operation, caller)
+
+    def bench(self, name: str, asked: Asked, caller: Caller) -> Measured:
+        """Measure how fast an instance is; sessions connected now share the machine with the load, so it asks if there are any."""
+        want = self.store.find(name)
+        if want.state != "running":
+            raise Conflict("not_running", say("cannot measure {name}: it is stopped", name=name), say("howdah start {name}", name=name))
+        self.ask_to_end(self.sessions(want), say("the bench loads {name}, and sessions connected now become slower", name=name), caller)
+        return self.host.bench(want, asked, caller.tell)
 
     def repair(self, name: str, caller: Caller) -> Done:
         """One pass of the loop: observe, put right what differs, say what was done."""
