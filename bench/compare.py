@@ -32,9 +32,10 @@ from bench.stopwatch import Figures, end, free_port, new_home, surroundings, tim
 
 HERE = Path(__file__).parent
 PROTOCOLS = ("simple", "extended", "prepared")
-IDLE = 200
+IDLE = 400
 _LOGIN_CLIENTS = 8
 _SCALE = 5
+_LOGIN_SECONDS = 0.015
 _SLACK = 60  # seconds that pgbench may take beside its own
 
 
@@ -126,6 +127,7 @@ class Ran:
     rate: float
     latency: float
     p99: float
+    count: int = 0
     words: str = ""
 
 
@@ -157,26 +159,30 @@ def pgbench(arm: Arm, *options: str, seconds: float, script: str | None = None) 
     failed = re.search(r"(?:error|fatal): .*", done.stderr)
     if rate is None or failed is not None or done.returncode != 0:
         words = (done.stderr.strip() or done.stdout.strip())[-200:].replace("\n", "; ")
-        return Ran(0, 0, 0, failed[0] if failed else words or "no answer")
-    return Ran(float(rate[1]), float(latency[1]) if latency else 0.0, times[int(len(times) * 0.99)] if times else 0.0)
+        return Ran(0, 0, 0, words=failed[0] if failed else words or "no answer")
+    count = int((re.search(r"actually processed: (\d+)", done.stdout) or ["", "0"])[1])
+    return Ran(float(rate[1]), float(latency[1]) if latency else 0.0, times[int(len(times) * 0.99)] if times else 0.0, count)
 
 
-def take(cell: Cell, arm: Arm, server: int, options: Sequence[str], seconds: float, script: str | None = None) -> None:
-    """Add one round of one cell."""
+def take(
+    cell: Cell, arm: Arm, server: int, options: Sequence[str], seconds: float, login: Cell | None = None, script: str | None = None
+) -> None:
+    """Add one round of one cell; what a `login` costs is taken off for each client, for pgbench counts transactions alone."""
     if cell.words:
         return
     before, began = (spent(arm.front), spent([server])), time.monotonic()
-    ran = pgbench(arm, *options, seconds=seconds, script=script)
+    # its time begins with the first login: a late client would have none of it
+    ran = pgbench(arm, *options, seconds=seconds + (cell.clients * _LOGIN_SECONDS if login else 0), script=script)
     if ran.words:
         cell.words = ran.words
         return
     took = time.monotonic() - began
-    count = ran.rate * max(int(seconds), 1)
+    less = [statistics.median(each) * cell.clients if each else 0.0 for each in ((login.front, login.server) if login else ((), ()))]
     cell.rates.append(ran.rate)
     cell.latency.append(ran.latency)
     cell.p99.append(ran.p99)
-    cell.front.append((spent(arm.front) - before[0]) / max(count, 1))
-    cell.server.append((spent([server]) - before[1]) / max(count, 1))
+    cell.front.append(max(spent(arm.front) - before[0] - less[0], 0) / max(ran.count, 1))
+    cell.server.append(max(spent([server]) - before[1] - less[1], 0) / max(ran.count, 1))
     print(f"{arm.name:8} {cell.clients:5} {cell.protocol:9} {ran.rate:9.0f}/s {took:5.1f} s", file=sys.stderr)
 
 
@@ -185,11 +191,11 @@ def logins(ways: Sequence[Arm], server: int, rounds: int, seconds: float) -> lis
     cells = {arm.name: Cell(arm.name, _LOGIN_CLIENTS, "login") for arm in ways}
     for _ in range(rounds):
         for arm in ways:
-            take(cells[arm.name], arm, server, ["-C", "-c", str(_LOGIN_CLIENTS)], seconds, "SELECT 1;\n")
+            take(cells[arm.name], arm, server, ["-C", "-c", str(_LOGIN_CLIENTS)], seconds, script="SELECT 1;\n")
     return list(cells.values())
 
 
-def loads(ways: Sequence[Arm], server: int, sizes: Sequence[int], rounds: int, seconds: float) -> list[Cell]:
+def loads(ways: Sequence[Arm], server: int, sizes: Sequence[int], rounds: int, seconds: float, costs: Sequence[Cell]) -> list[Cell]:
     """Measure throughput and latency of short reads."""
     cells = {(arm.name, size, how): Cell(arm.name, size, how) for size in sizes for how in PROTOCOLS for arm in ways}
     for _ in range(rounds):
@@ -199,25 +205,21 @@ def loads(ways: Sequence[Arm], server: int, sizes: Sequence[int], rounds: int, s
                     cell = cells[arm.name, size, how]
                     if how == "prepared" and not arm.prepared:
                         cell.words = "this PgBouncer carries no prepared statements (1.21 and newer do)"
-                    take(cell, arm, server, ["-M", how, "-c", str(size)], seconds)
+                    take(cell, arm, server, ["-M", how, "-c", str(size)], seconds, next(each for each in costs if each.arm == arm.name))
     return list(cells.values())
 
 
-def idle(ways: Sequence[Arm], server: int, rounds: int) -> dict[str, list[float]]:
-    """Measure the memory of an idle client that has asked once, in all servers together."""
-    found: dict[str, list[float]] = {arm.name: [] for arm in ways}
-    for number in range(rounds + 1):
-        for arm in ways:
-            roots = [*arm.front, server]
-            with crowd(arm.where) as clients:
-                first = clients.grow(IDLE // 4).held  # opens what all clients share
-                before = resident(roots)
-                more = clients.grow(IDLE).held - first
-                time.sleep(1.0)
-                kib = (resident(roots) - before) / max(more, 1)
-            if number:  # the first round lets each grow to its size
-                found[arm.name].append(round(kib, 1))
-            time.sleep(0.5)
+def idle(ways: Sequence[Arm], server: int) -> dict[str, list[float]]:
+    """Measure the memory of an idle client that has asked once, in all servers together; once, for who was grown already hides it."""
+    found: dict[str, list[float]] = {}
+    for arm in ways:
+        roots = [*arm.front, server]
+        with crowd(arm.where) as clients:
+            first = clients.grow(IDLE // 8).held  # opens what all clients share
+            before = resident(roots)
+            more = clients.grow(IDLE).held - first
+            found[arm.name] = [round((resident(roots) - before) / max(more, 1), 1)]
+        time.sleep(0.5)
     return found
 
 
@@ -333,20 +335,21 @@ def every(bed: Measured, most: int) -> Iterator[list[Arm]]:
 
 def measured(sizes: Sequence[int], rounds: int, seconds: float, *, create: bool) -> Results:
     """Measure everything."""
-    most = max(*sizes, IDLE)
+    most = max(*sizes, IDLE + IDLE // 8)
     pooler = {"max_client_conn": most + 500, "default_pool_size": arms.POOL}
     with instance({"max_connections": str(2 * most + 200)}, **pooler) as bed, every(bed, most) as ways:
         subprocess.run(["pgbench", "-i", "-q", "-s", str(_SCALE)], env=ways[0].environment, check=True, capture_output=True)
         server = bed.server_pid()
-        configuration = (bed.host.layout(bed.want.id).generation(1) / "pgbouncer.ini").read_text()
+        memory = idle(ways, server)
+        costs = logins(ways, server, rounds, seconds)
         found = Results(
             surroundings(),
             {arm.name: arm.version for arm in ways},
-            {"howdah": configuration, **{arm.name: arm.configuration for arm in ways if arm.configuration}},
+            {"howdah": bed.configuration(), **{arm.name: arm.configuration for arm in ways if arm.configuration}},
             {"rounds": rounds, "seconds": seconds, "scale": _SCALE, "pool": arms.POOL, "processes": len(ways[1].front)},
-            logins(ways, server, rounds, seconds),
-            loads(ways, server, sizes, rounds, seconds),
-            idle(ways, server, rounds),
+            costs,
+            loads(ways, server, sizes, rounds, seconds, costs),
+            memory,
             {},
             disruption(),
         )

@@ -44,6 +44,11 @@ class Measured:
         """Return the processes of PgBouncer."""
         return pids_below(self.host.layout(self.want.id).pool, "pgbouncer")
 
+    def configuration(self) -> str:
+        """Return the file of the pooler that serves."""
+        found = self.host.layout(self.want.id).pool.rglob("pgbouncer.ini")
+        return str(max(found, key=lambda path: path.stat().st_mtime).read_text())
+
     def server_pid(self) -> int:
         """Return the postmaster."""
         return int(self.host.observe(self.want).server.pid)

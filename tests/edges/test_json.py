@@ -132,6 +132,7 @@ def test_the_reference_names_the_keys_of_inner_objects(section: str) -> None:
         "endpoints",
         "weaknesses",
         "uses",
+        "settings",
     }  # open objects, and shapes of their own
     for key, value in SHAPES[section].items():
         for inner in value if isinstance(value, list) else [value]:
