@@ -22,8 +22,8 @@ LOCALE = SOURCE / "locale"
 POT = LOCALE / "howdah.pot"
 PO = LOCALE / "ru" / "LC_MESSAGES" / "howdah.po"
 MO = PO.with_suffix(".mo")
-METHODS = [("**.py", "python")]
-KEYWORDS: dict[str, tuple[int, ...] | None] = {"say": None}
+METHODS = [("**.py", "python"), ("**.html", "jinja2")]
+KEYWORDS: dict[str, tuple[int, ...] | None] = {"say": None, "_": None}
 HEADING = "# Sentences of Howdah, kept by tools/translate.py."
 
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from howdah.host.local import LocalHost
     from howdah.host.ownfiles import Edit
     from howdah.secret import Secret
+    from howdah.service.people import People
     from howdah.service.reading import Reading
+    from howdah.service.rounds import Rounds
     from howdah.service.verbs import Service
     from howdah.verify import Report
 
@@ -56,6 +58,37 @@ def reading(home: Path) -> Reading:
     from howdah.service.reading import Reading
 
     return Reading(open_store(home, make=False), LocalWatch(home), partial(holder_of, home))
+
+
+def rounds(home: Path, *, trash_seconds: float = TRASH_SECONDS) -> Rounds:
+    """Return the loop over the state below `home`, to be kept running."""
+    from howdah.host.sentry import LocalSentry
+    from howdah.service.rounds import Rounds
+
+    sentry = LocalSentry(home)
+    return Rounds(lambda: serving(home, sentry.wake, trash_seconds=trash_seconds), sentry)
+
+
+def serving(home: Path, wake: Callable[[], None], *, trash_seconds: float = TRASH_SECONDS) -> Service:
+    """Return the verbs for one thread beside a loop that is kept running: what would be left to a detached pass wakes it instead."""
+    from dataclasses import replace
+
+    made, detached = service(home, trash_seconds=trash_seconds), local_host(home)
+
+    def leave(words: Sequence[str]) -> None:
+        wake() if words[0] == "repair" else detached.spawn_howdah(words)
+
+    host = replace(detached, spawn_howdah=leave)
+    return replace(made, host=host, reconciler=replace(made.reconciler, host=host))
+
+
+def people(home: Path, *, make: bool = True) -> People:
+    """Return the verbs about people who enter the console."""
+    from howdah.host.passwords import Argon2
+    from howdah.service.people import People
+    from howdah.store.people import open_people
+
+    return People(open_people(home, make=make), Argon2())
 
 
 def local_host(home: Path) -> LocalHost:
@@ -264,6 +297,13 @@ def _own_places(home: Path) -> tuple[Path, Path]:
     return ownfiles.service_file(os.environ), ownfiles.passfile(os.environ, home)
 
 
+def console_pair(home: Path, host: str) -> tuple[Path, Path]:
+    """Return a certificate for the console by Howdah's own authority, and its key; issued anew when a third of its life is left."""
+    from howdah.host import console_tls
+
+    return console_tls.pair(home, host)
+
+
 def boot_seen(home: Path) -> BootSeen:
     """Tell whether, and how, the instances of a home are started at boot."""
     from howdah.host import systemd
@@ -273,13 +313,19 @@ def boot_seen(home: Path) -> BootSeen:
     return systemd.seen(place, systemd.boot(home, place, LocalWatch(home).facts().nofile))
 
 
-def install_boot(home: Path) -> None:
-    """Have systemd start what is wanted at boot, stop it in good order at shutdown, and repair daily."""
+def install_boot(home: Path, serve: str | None = None) -> None:
+    """Have systemd start what is wanted at boot, stop it in good order at shutdown, and repair daily.
+
+    With `serve`, HOST:PORT, it also keeps the loop running, with the console; where nothing is said of that, it stays as it is.
+    """
+    from dataclasses import replace
+
     from howdah.host import systemd
     from howdah.host.watch import LocalWatch
 
     place = systemd.here()
-    systemd.install(place, systemd.boot(home, place, LocalWatch(home).facts().nofile))
+    boot = systemd.boot(home, place, LocalWatch(home).facts().nofile)
+    systemd.install(place, boot if serve is None else replace(boot, serve=serve))
 
 
 def remove_boot(home: Path) -> bool:

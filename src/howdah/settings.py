@@ -28,7 +28,7 @@ class Setting:
     """One environment variable that Howdah reads."""
 
     name: str
-    type: Literal["directory", "directories", "seconds", "language", "program", "megabytes", "number"]
+    type: Literal["directory", "directories", "seconds", "language", "program", "megabytes", "number", "secret"]
     default: Phrase
     sentence: Phrase
 
@@ -50,6 +50,12 @@ SETTINGS = (
         "directories",
         say("those of the operating system"),
         say("more directories with PostgreSQL's programs, separated by colons"),
+    ),
+    Setting(
+        "HOWDAH_ADMIN_PASSWORD",
+        "secret",
+        say("one is made, and printed once"),
+        say("the password of the account admin, which the first howdah serve makes"),
     ),
 )
 

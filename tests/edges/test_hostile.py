@@ -386,7 +386,7 @@ def test_a_program_that_is_none_is_told_in_one_line(name: str, named: str, place
 tree(None)  # fills the register
 grown = functools.cache(tree)  # the same for the same first word; to grow it costs ten times what most commands do
 # what makes, starts or ends something when the words happen to be right, or looks at the whole machine
-NOT_RUN = {"create", "quickstart", "doctor", "verify", "repair", "start", "stop", "restart", "delete", "service"}
+NOT_RUN = {"create", "quickstart", "doctor", "verify", "repair", "start", "stop", "restart", "delete", "service", "serve"}
 LOOKING = [words for words, entry in sorted(REGISTER.items()) if words[0] not in NOT_RUN and not entry.hidden]
 
 

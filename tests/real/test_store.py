@@ -21,7 +21,7 @@ from howdah.core.instance import Database, Hold, Instance, Reach, User
 from howdah.core.operation import Line
 from howdah.core.remember import Store, refusal_record
 from howdah.errors import Conflict, Failed, NotFound, Unavailable, Unsupported
-from howdah.phrase import say
+from howdah.phrase import from_record, say
 from howdah.secret import Secret
 from howdah.store.file import copy_path
 from howdah.store.schema import MIGRATIONS, RECORD
@@ -165,7 +165,10 @@ def test_an_operation_tells_its_story(store: SqliteStore) -> None:
     refusal = Failed("no_start", say("cannot start {name}", name="shop"), say("look at the log"))
     finished = store.finish(operation, "failed", refusal_record(refusal))
     assert store.last(want.id) == finished
+    said = finished.error.pop("said")  # type: ignore[attr-defined]
     assert finished.error == {"code": "no_start", "message": "cannot start shop", "hint": "look at the log"}
+    assert from_record(said["message"]) == refusal.message
+    finished.error["said"] = said  # type: ignore[index]
     assert finished.finished >= finished.started > 0
     store.forget(want.id)
     assert store.operations(want.id) == (finished,)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from howdah.cli import pages, shapes
 from howdah.cli.request import Request
@@ -24,10 +26,16 @@ _AT_ONCE = 16
 _PATIENCE_SECONDS = 10.0
 
 
-@verb("service install", asks=True, example="howdah service install")
-def install(request: Request) -> None:
+Serve = Annotated[
+    str | None, typer.Option("--serve", metavar="HOST:PORT", help="keep howdah serve running, too, with its console at this address")
+]
+
+
+@verb("service install", asks=True, example="howdah service install --serve 127.0.0.1:8779")
+def install(request: Request, serve: Serve = None) -> None:
     """Have systemd start what is wanted at boot, and stop it in good order at shutdown. A timer repairs daily, and so renews certificates.
 
+    With --serve a unit keeps the loop and the console running, which puts right at once what differs.
     As an ordinary user it asks first, for then your servers also run while you are logged out (lingering).
     """
     from howdah import compose
@@ -36,9 +44,13 @@ def install(request: Request) -> None:
     if before.systemd and before.lingering is False:
         request.caller.confirm(Question(say("your servers will run while you are logged out (lingering), and start at boot without you")))
     request.screen.progress.tell(say("telling systemd"))
-    compose.install_boot(request.home)
+    if serve is not None:
+        from howdah.cli.serve import place
+
+        place(serve)
+    compose.install_boot(request.home, serve)
     seen = compose.boot_seen(request.home)
-    so = before.current and before.active
+    so = before.current and before.active and serve in (None, before.serve)
     first = say("nothing to change: it is so already") if so else say("{unit} is installed", unit=seen.unit)
     request.screen.answer(shape(seen), lambda: [first, *_lines(seen)])
 
@@ -145,6 +157,7 @@ def shape(seen: BootSeen) -> dict[str, Any]:
         "installed": bool(seen.files),
         "current": seen.current,
         "active": seen.active,
+        "serve": seen.serve or None,
         "lingering": seen.lingering,
         "files": list(seen.files),
     }
@@ -165,6 +178,8 @@ def _lines(seen: BootSeen) -> Iterator[Text]:
     yield say(
         "at shutdown  {what}", what=say("the servers are stopped in good order") if seen.active else say("nothing: the unit is not active")
     )
+    if seen.serve:
+        yield say("always       the loop runs, with the console at {place}", place=seen.serve)
     if seen.lingering is not None:
         yield say(
             "logged out   {what}", what=say("they go on (lingering)") if seen.lingering else say("nothing is started, and servers may end")

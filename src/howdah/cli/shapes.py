@@ -137,7 +137,7 @@ def operation(done: Operation) -> Shape:
         "stall": done.stall,
         "ended": done.ended,
         "steps": [_step(each) for each in done.story],
-        "error": dict(done.error) or None,
+        "error": {key: done.error[key] for key in ("code", "message", "hint") if key in done.error} or None,
     }
 
 

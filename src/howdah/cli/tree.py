@@ -47,6 +47,9 @@ PLACES: Mapping[str, str] = {
     "explain": "explain",
     "repair": "repair",
     "service": "service",
+    "serve": "serve",
+    "auth": "auth",
+    "audit": "auth",
     "doctor": "machine",
     "spare": "detached",
     "empty-trash": "detached",
@@ -62,6 +65,8 @@ GROUPS: Mapping[str, str] = {
     "certificates": "The certificates that an instance serves",
     "ca": "The certificate authority that clients verify with, and its change for a successor",
     "service": "Start at boot, and stop in good order at shutdown",
+    "auth": "Who may enter the console",
+    "auth users": "The people who may enter the console, their roles and passwords",
 }
 TITLE = "Managed PostgreSQL whose connections are encrypted, pooled and proven."
 
@@ -98,7 +103,7 @@ def tree(first: str | None) -> Any:
         importlib.import_module(f"howdah.cli.{module}")
     root = typer.Typer(cls=Group, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=TITLE)
     root.callback(invoke_without_command=True)(_root)
-    groups: dict[str, typer.Typer] = {}
+    groups: dict[tuple[str, ...], typer.Typer] = {}
     for entry in sorted(REGISTER.values(), key=_order):
         _register(root, groups, entry)
     built: Any = typer.main.get_command(root)
@@ -110,15 +115,15 @@ def _order(entry: Verb) -> int:
     return list(PLACES).index(entry.words[0])
 
 
-def _register(root: typer.Typer, groups: dict[str, typer.Typer], entry: Verb) -> None:
-    first, *rest = entry.words
+def _register(root: typer.Typer, groups: dict[tuple[str, ...], typer.Typer], entry: Verb) -> None:
     where = root
-    if rest:
-        if first not in groups:
-            groups[first] = typer.Typer(cls=Group, rich_markup_mode=None, help=GROUPS[first], invoke_without_command=True)
-            groups[first].callback(invoke_without_command=True)(_group)
-            root.add_typer(groups[first], name=first)
-        where = groups[first]
+    for depth in range(1, len(entry.words)):
+        path = entry.words[:depth]
+        if path not in groups:
+            groups[path] = typer.Typer(cls=Group, rich_markup_mode=None, help=GROUPS[" ".join(path)], invoke_without_command=True)
+            groups[path].callback(invoke_without_command=True)(_group)
+            where.add_typer(groups[path], name=path[-1])
+        where = groups[path]
     where.command(entry.words[-1], cls=Command, epilog=entry.example, hidden=entry.hidden)(callback(entry))
 
 

@@ -31,6 +31,7 @@ class Boot:
     settings: Mapping[str, str] = field(default_factory=dict)  # HOWDAH_… as they were when it was installed
     open_files: int = FEWEST_FILES
     lingering_is_ours: bool = False  # switched on by us, for this
+    serve: str = ""  # where the console is reached, HOST:PORT; empty where the loop is not kept running
 
     @property
     def service(self) -> str:
@@ -41,6 +42,11 @@ class Boot:
     def repair(self) -> str:
         """The unit that repairs."""
         return f"{self.name}-repair.service"
+
+    @property
+    def serving(self) -> str:
+        """The unit that keeps the loop running, with the console."""
+        return f"{self.name}-serve.service"
 
     @property
     def timer(self) -> str:
@@ -58,6 +64,7 @@ class BootSeen:
     files: tuple[str, ...] = ()  # every file and link of it that lies there
     current: bool = False  # all of them lie there as this howdah would write them
     active: bool = False  # so that a shutdown will stop the servers in good order
+    serve: str = ""  # where the console is reached, where a unit keeps it running
     lingering: bool | None = None  # whether it outlives a logout; None: it does so anyway
 
 
@@ -81,12 +88,24 @@ def quoted(text: str) -> str:
 
 def texts(boot: Boot) -> Mapping[str, str]:
     """Return the text of each unit by its name."""
-    return {boot.service: _service(boot), boot.repair: _repair(boot), boot.timer: _timer(boot)}
+    kept_running = {boot.serving: _serving(boot)} if boot.serve else {}
+    return {boot.service: _service(boot), boot.repair: _repair(boot), boot.timer: _timer(boot), **kept_running}
 
 
 def links(boot: Boot) -> Mapping[str, str]:
     """Return the links by which systemd starts them (what `systemctl enable` makes): each with the unit that it leads to."""
-    return {f"{_target(boot)}.wants/{boot.service}": boot.service, f"timers.target.wants/{boot.timer}": boot.timer}
+    kept_running = {f"{_target(boot)}.wants/{boot.serving}": boot.serving} if boot.serve else {}
+    return {f"{_target(boot)}.wants/{boot.service}": boot.service, f"timers.target.wants/{boot.timer}": boot.timer, **kept_running}
+
+
+def serve_in(text: str) -> str:
+    """Return where the unit of the console has it listen, empty where it is no such unit.
+
+    >>> serve_in(_serving(Boot("howdah", Path("/srv/h"), Path("/usr/bin/python3"), serve="127.0.0.1:8779")))
+    '127.0.0.1:8779'
+    """
+    said = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith("ExecStart=") and " --listen " in line]
+    return said[0] if said else ""
 
 
 def same(text: str, wanted: str) -> bool:
@@ -138,6 +157,26 @@ def _service(boot: Boot) -> str:
         "TasksMax=infinity",
         "TimeoutStartSec=infinity",
         f"TimeoutStopSec={STOP_SECONDS}",
+    ]
+    return _written(unit, service, ["[Install]", f"WantedBy={_target(boot)}"])
+
+
+def _serving(boot: Boot) -> str:
+    settings = {**boot.settings, "HOWDAH_HOME": str(boot.home)}
+    # After the one that starts and stops: so it is ended before the servers are, and does not start them again.
+    unit = _unit(boot, "Console and loop of Howdah", f"After={boot.service}", *_needs(boot))
+    service = [
+        "[Service]",
+        *(f"Environment={quoted(f'{name}={value}')}" for name, value in sorted(settings.items())),
+        f"ExecStart={_command(boot, 'serve', '--listen', boot.serve)}",
+        "Restart=on-failure",
+        "RestartSec=2",
+        # what it put right belongs to its group, and has to outlive it
+        "KillMode=process",
+        "OOMPolicy=continue",
+        f"LimitNOFILE=1024:{max(boot.open_files, FEWEST_FILES)}",
+        "TasksMax=infinity",
+        "TimeoutStopSec=40",
     ]
     return _written(unit, service, ["[Install]", f"WantedBy={_target(boot)}"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -14,6 +14,7 @@ from howdah.core.observed import Facts, Pair
 from howdah.core.pace import Asked, Measured
 from howdah.core.remember import Trashed
 from howdah.core.rotation import Bundle, Turn
+from howdah.core.samples import Sample
 from howdah.phrase import Phrase
 from howdah.secret import Secret
 
@@ -63,6 +64,30 @@ class Watch(Protocol):
         ...
 
 
+class Sentry(Protocol):
+    """Who stands watch over a machine for as long as the loop is kept running."""
+
+    def glance(self, want: Instance) -> Hashable:
+        """Return what is there of an instance now, without a connection: two that are equal mean that nothing is known to have changed."""
+        ...
+
+    def dismiss(self, instance_id: str) -> None:
+        """Forget an instance."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a process under watch has ended, somebody calls `wake`, or the time is over."""
+        ...
+
+    def wake(self) -> None:
+        """End the wait, from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
 class Machine(Watch, Host, Protocol):
     """A host as the verbs need it."""
 
@@ -72,6 +97,10 @@ class Machine(Watch, Host, Protocol):
 
     def change_authority(self, asked: Turn) -> Bundle:
         """Make one turn of the authority's change. Conflict `authority_elsewhere` where it stands at another."""
+        ...
+
+    def sample(self, want: Instance, *, whole: bool) -> Sample:
+        """Measure a running instance, in some milliseconds; `whole` adds what takes longer."""
         ...
 
     def port_holder(self, addresses: Sequence[str], port: int) -> str | None:

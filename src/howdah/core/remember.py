@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from howdah.core.instance import Instance
 from howdah.core.operation import Line, Operation, Outcome
 from howdah.errors import Refusal
+from howdah.phrase import to_record
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class Trashed:
     at: float
 
 
-def refusal_record(refusal: Refusal) -> dict[str, str]:
-    """Return a refusal as an operation keeps it: English, for logs and JSON."""
-    return {"code": refusal.code, "message": str(refusal.message), "hint": str(refusal.hint or "")}
+def refusal_record(refusal: Refusal) -> dict[str, Any]:
+    """Return a refusal as an operation keeps it: English, for logs and JSON, and as it can be said in another language later."""
+    said = {"message": to_record(refusal.message)} | ({"hint": to_record(refusal.hint)} if refusal.hint is not None else {})
+    return {"code": refusal.code, "message": str(refusal.message), "hint": str(refusal.hint or ""), "said": said}
 
 
 class Store(Protocol):
@@ -61,6 +63,14 @@ class Store(Protocol):
 
     def ports(self) -> dict[int, str]:
         """Return every port that an instance has, stopped ones included and the trash left out, with the instance's name."""
+        ...
+
+    def moved(self) -> int:
+        """Return a number that is another one after anybody else has written anything."""
+        ...
+
+    def outcomes(self) -> Mapping[str, int]:
+        """Return how many operations there are, by their outcome."""
         ...
 
     def converged_generation(self, instance_id: str) -> int:

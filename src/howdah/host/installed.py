@@ -37,9 +37,17 @@ def find_binary() -> Path | None:
     return Path(found) if found else None
 
 
-@functools.cache
 def binary(path: Path) -> Binary:
     """Ask a PgBouncer for its version and whether it was built to take over sockets; `Unavailable` when it does not run."""
+    try:
+        found = path.stat()
+    except OSError:
+        return _asked(path, 0, 0)
+    return _asked(path, found.st_ino, found.st_mtime_ns)  # an update is another file: who runs for long learns of it
+
+
+@functools.lru_cache(maxsize=16)
+def _asked(path: Path, _inode: int, _changed: int) -> Binary:
     try:
         asked = subprocess.run([path, "--version"], env=CLEAN_ENVIRONMENT, cwd="/", capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired) as error:

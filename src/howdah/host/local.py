@@ -24,6 +24,7 @@ from howdah.core.observed import Looks, Observed, Server
 from howdah.core.pace import Asked, Measured
 from howdah.core.remember import Trashed
 from howdah.core.rotation import Bundle, Turn
+from howdah.core.samples import Sample
 from howdah.errors import Conflict, Failed, Refusal, Unavailable, Unsupported
 from howdah.host import (
     addresses,
@@ -136,6 +137,15 @@ class LocalHost(LocalWatch):
             with contextlib.suppress(Refusal):
                 return sight.people(self.seat(want), want, server)
         return self._server(want)
+
+    def sample(self, want: Instance, *, whole: bool) -> Sample:
+        """Measure a running instance."""
+        from howdah.host import sampling
+
+        layout, numbers = self.layout(want.id), pgbouncer.numbers(self.layout(want.id).pool)
+        pid = postgres.state(self._quick_seat(want)).pid
+        directory = layout.generation(numbers[-1]) if numbers else None
+        return sampling.sample(self._quick_seat(want), directory, pid, whole=whole)
 
     def port_holder(self, listen: Sequence[str], port: int) -> str | None:
         """Return who holds a port, None where it is free."""

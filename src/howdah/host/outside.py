@@ -56,7 +56,7 @@ def detached(home: Path) -> Callable[[Sequence[str]], None]:
         log = home / "log"
         files.make_parents(log)
         files.turn(log / "detached.log", shares(settings.log_bytes()).howdah)
-        kept = {name: value for name, value in os.environ.items() if name.startswith("HOWDAH_")}
+        kept = {name: value for name, value in os.environ.items() if name.startswith("HOWDAH_") and name != "HOWDAH_ADMIN_PASSWORD"}
         environment = {**accounts.CLEAN_ENVIRONMENT, **kept, "HOWDAH_HOME": str(home), "HOME": os.environ.get("HOME", "/")}
         argv = [sys.executable, "-P", "-m", "howdah", *arguments]
         process.spawn(argv, env=environment, stdout=log / "detached.log", stderr=log / "detached.log")

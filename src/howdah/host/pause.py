@@ -105,7 +105,9 @@ class _Guard:
 
     def await_duty(self) -> None:
         """Return when it is on guard."""
-        if not (select.select([self._said], [], [], GUARD_ANSWERS_SECONDS)[0] and os.read(self._said, 16)):
+        waiting = select.poll()  # not select(): who keeps the loop running may have more descriptors than that can take
+        waiting.register(self._said, select.POLLIN)
+        if not (waiting.poll(GUARD_ANSWERS_SECONDS * 1000) and os.read(self._said, 16)):
             process.stop(self._process, signal.SIGKILL, GUARD_ANSWERS_SECONDS)
             raise Failed("no_guard", say("cannot pause the pooler: the process that would resume it, should we die, does not start"))
 

@@ -19,7 +19,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from howdah.certificate import Certificate, read_pem
 from howdah.core.instance import Hop
@@ -44,6 +44,10 @@ _EARLY_SECONDS = 300  # a client's clock may be behind ours
 _DAY = 86400.0
 _ASTRAY_NS = 3600 * 10**9
 _LOCK_SECONDS = 10.0
+
+
+Bearer = Hop | Literal["console"]
+"""Whom a certificate is for: one hop of an instance, or the console."""
 
 
 def authority(home: Path) -> Bundle:
@@ -83,7 +87,7 @@ def holds(home: Path, name: str, pem: str) -> bool:
     return False
 
 
-def issue(home: Path, directory: Path, hop: Hop, names: Sequence[str], days: float, account: Account | None = None) -> Pair:
+def issue(home: Path, directory: Path, hop: Bearer, names: Sequence[str], days: float, account: Account | None = None) -> Pair:
     """Issue a certificate for these DNS names and addresses and put the pair into `directory`, both owned by `account`, keys 0600.
 
     The newest 3 pairs of the hop stay; whatever else of it lies there is removed.
@@ -103,12 +107,12 @@ def issue(home: Path, directory: Path, hop: Hop, names: Sequence[str], days: flo
     return Pair(said.serial, said.names, said.not_before, said.not_after, True)
 
 
-def pairs(directory: Path, hop: Hop, ca: Path) -> tuple[Pair, ...]:
+def pairs(directory: Path, hop: Bearer, ca: Path) -> tuple[Pair, ...]:
     """Return the whole pairs of one hop that lie there, newest first; `ca` is the file that clients verify with. No cryptography."""
     return tuple(pair for _, pair in _dated(directory, hop, ca))
 
 
-def _dated(directory: Path, hop: Hop, ca: Path) -> list[tuple[int, Pair]]:
+def _dated(directory: Path, hop: Bearer, ca: Path) -> list[tuple[int, Pair]]:
     trusted = bundle.digests(ca)
     try:
         notes = [entry for entry in directory.iterdir() if entry.name.startswith(f"{hop}.") and entry.name.endswith(".json")]
@@ -153,7 +157,7 @@ def _note(stem: Path, said: Certificate, ca: Authority) -> dict[str, object]:
     }
 
 
-def _tidy(directory: Path, hop: Hop, ca: Path) -> None:
+def _tidy(directory: Path, hop: Bearer, ca: Path) -> None:
     kept = {f"{hop}.{pair.serial}" for _, pair in _dated(directory, hop, ca)[:KEPT_PAIRS]}
     for entry in tuple(directory.iterdir()):
         ours = entry.name.lstrip(".").startswith(f"{hop}.") and (entry.is_symlink() or not entry.is_dir())

@@ -26,7 +26,7 @@ from howdah.phrase import say
 _SECONDS = 90.0  # as long as systemctl itself waits for a reload of all units
 _START_SECONDS = 300.0  # one pass over every instance
 _LAST_SYSTEM_UID = 999  # logind leaves what belongs to system users alone (SYS_UID_MAX of login.defs)
-_PASSED_ON: Final = frozenset(each.name for each in settings.SETTINGS) - {"HOWDAH_HOME", "HOWDAH_LANG"}
+_PASSED_ON: Final = frozenset(each.name for each in settings.SETTINGS) - {"HOWDAH_HOME", "HOWDAH_LANG", "HOWDAH_ADMIN_PASSWORD"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def boot(home: Path, place: Place, open_files: int = units.FEWEST_FILES) -> Boot
     given = {name: value for name in _PASSED_ON if (value := os.environ.get(name))}
     name = units.unit_name(home, default=_is_default(home))
     ours = units.switched_lingering_on(files.read(place.units / f"{name}.service") or "")
-    return Boot(name, home, Path(sys.executable), place.personal, given, open_files, ours)
+    serve = units.serve_in(files.read(place.units / f"{name}-serve.service") or "")
+    return Boot(name, home, Path(sys.executable), place.personal, given, open_files, ours, serve)
 
 
 def _is_default(home: Path) -> bool:
@@ -84,7 +85,7 @@ def seen(place: Place, wanted: Boot) -> BootSeen:
     )
     active = place.running and bool(lying) and _asked(place, "is-active", "--quiet", wanted.service) is None
     found = tuple(str(place.units / name) for name in lying)
-    return BootSeen(place.running, place.personal, wanted.service, found, current, active, lingering(place))
+    return BootSeen(place.running, place.personal, wanted.service, found, current, active, wanted.serve, lingering(place))
 
 
 def _ours(place: Place, wanted: Boot) -> list[str]:
@@ -135,6 +136,8 @@ def install(place: Place, wanted: Boot) -> None:
     _systemctl(place, "daemon-reload")
     _systemctl(place, "start", wanted.service, seconds=_START_SECONDS)
     _systemctl(place, "start", wanted.timer)
+    if wanted.serve:
+        _systemctl(place, "restart", wanted.serving)
 
 
 def _refuse_foreign(place: Place, wanted: Boot) -> None:
@@ -179,7 +182,8 @@ def remove(place: Place, wanted: Boot) -> bool:
     """Take every file of it away, and lingering where it was switched on for it; what runs goes on. False when nothing was there."""
     lying = _ours(place, wanted)
     if place.running and lying:
-        _asked(place, "stop", wanted.timer)
+        for unit in (wanted.timer, *([wanted.serving] if wanted.serve else [])):
+            _asked(place, "stop", unit)
     for name in lying:
         (place.units / name).unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):

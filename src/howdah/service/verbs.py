@@ -162,6 +162,14 @@ class Service(Rotation):
                 self._to_trash(want)
         return Done(self.store.find_id(want.id), finished)
 
+    def repair_later(self, name: str, caller: Caller) -> Done:
+        """Have a pass made, and tell by which operation to follow it."""
+        want = self.store.find(name)
+        with self.lease(want.id, caller.words, caller.patience, waits(caller)):
+            operation = self.store.note(want, "repair", caller.actor, {"request": caller.words})
+            self.host.carry_on(want)
+        return Done(want, operation)
+
     # ---------------------------------------------------------------------------------------- what may be changed
 
     def set_parameters(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from howdah.core.operation import Operation, headline
 from howdah.core.plan import next_steps
 from howdah.core.steps import Step
 from howdah.core.wishes import Change
+from howdah.errors import Refusal
 from howdah.phrase import Phrase, say
 from howdah.reconciler import Reconciler
 from howdah.service.caller import Caller, Done, Lease, Question, waits
@@ -62,6 +64,42 @@ class Work(Reading):
     def _holds(self, want: Instance) -> bool:
         concerns = self.reconciler.engines[want.engine].concerns[want.state]
         return self.store.converged_generation(want.id) == want.generation and not next_steps(concerns, want, self.host.observe(want))
+
+    def attend(self, instance_id: str, caller: Caller) -> Done:
+        """Make one pass for whoever keeps the loop running: go on with what was asked for, else put right what differs.
+
+        Where nothing differs nothing is written down. Conflict `busy` while somebody else is at work.
+        """
+        with self.lease(instance_id, caller.words, caller.patience, waits(caller)):
+            want = self.store.find_id(instance_id)
+            operation = self._unfinished(want)
+            if operation is None and self._holds_quietly(want):
+                return Done(want)
+            finished = self.converge(want, operation or self._another_try(want, caller), caller)
+            if want.state == "deleted":
+                self.store.trash(want, time.time())
+        return Done(self.store.find_id(instance_id), finished)
+
+    def _unfinished(self, want: Instance) -> Operation | None:
+        """Return the operation that asked for what is wanted now, where it was left to a later pass, or its process was killed."""
+        last = self.store.last(want.id)
+        if last is None or last.generation != want.generation or last.verb == "down":
+            return None
+        return last if last.outcome == "waiting" or (last.outcome == "running" and last.verb != "repair") else None
+
+    def _holds_quietly(self, want: Instance) -> bool:
+        try:
+            return self._holds(want)
+        except Refusal:
+            return False  # the pass that follows tells it, in its operation
+
+    def _another_try(self, want: Instance, caller: Caller) -> Operation:
+        """Return the operation of a pass that nobody asked for: one that is tried again and again is told once, by its latest try."""
+        last = self.store.last(want.id)
+        again = last is not None and (last.verb, last.actor, last.outcome) == ("repair", caller.actor, "failed")
+        if last is not None and again and last.generation == want.generation:
+            return replace(last, story=(), error={})
+        return self.store.note(want, "repair", caller.actor, {"request": caller.words})
 
     def carry_out(self, want: Instance, operation: Operation, caller: Caller) -> Done:
         """Make an accepted wish so, or leave it to a detached pass."""

@@ -136,6 +136,14 @@ class SqliteStore:
         """Return every port that an instance has, stopped ones included, with the instance's name."""
         return {port: instance.name for instance in self.everything() for port in _ports(instance)}
 
+    def moved(self) -> int:
+        """Return a number that is another one after anybody else has written anything."""
+        return int(self._file.run("PRAGMA data_version")[0][0])
+
+    def outcomes(self) -> Mapping[str, int]:
+        """Return how many operations there are, by their outcome."""
+        return {outcome: int(count) for outcome, count in self._file.run("SELECT outcome, count(*) FROM operation GROUP BY outcome")}
+
     def converged_generation(self, instance_id: str) -> int:
         """Return the last generation that came true, 0 for none."""
         rows = self._file.run("SELECT converged FROM instance WHERE id = ?", instance_id)
@@ -231,9 +239,13 @@ class SqliteStore:
         """Close as done what earlier operations left open when their process was killed."""
         successor = f"operation {by.id}" if by else "a later pass"
         error = {"code": "adopted", "message": f"its process ended early; {successor} finished the work", "hint": ""}
+        # What was killed while it took a refused wish back has not come true: the successor only cleared up.
+        its_wish = "w.instance_id = operation.instance_id AND w.generation = operation.generation"
+        refused = f"EXISTS (SELECT 1 FROM wish w WHERE {its_wish} AND w.refused)"
         with self._file.writing(durable=False):
             self._file.run(
-                "UPDATE operation SET outcome = 'done', finished = ?, error = CASE outcome WHEN 'waiting' THEN error ELSE ? END "
+                f"UPDATE operation SET outcome = CASE WHEN {refused} THEN 'withdrawn' ELSE 'done' END, finished = ?, "
+                "error = CASE outcome WHEN 'waiting' THEN error ELSE ? END "
                 "WHERE instance_id = ? AND outcome IN ('waiting', 'running') AND generation <= ? AND id < ?",
                 *(self._now(), json.dumps(error), instance.id, instance.generation, by.id if by else _AFTER_ALL),
             )

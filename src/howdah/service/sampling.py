@@ -1,0 +1,164 @@
+"""Measures every running instance from time to time, and keeps what was measured in a bounded ring: an hour closely, a day coarsely."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from howdah.core.instance import Instance
+from howdah.core.samples import Sample, Span
+from howdah.errors import Refusal
+from howdah.service.births import Births
+from howdah.service.perthread import PerThread
+
+CLOSE_SECONDS, COARSE_SECONDS = 15.0, 300.0
+_CLOSE_MOST, _COARSE_MOST = 240, 288
+_WHOLE_SECONDS = 60.0
+_WATCHED_SECONDS = 5.0
+_ATTENTION_SECONDS = 30.0  # for so long after somebody looked, the instance is measured more often
+
+log = logging.getLogger("howdah.serve")
+
+
+@dataclass
+class Ring:
+    """What is kept of one instance."""
+
+    close: deque[Sample] = field(default_factory=lambda: deque(maxlen=_CLOSE_MOST))
+    coarse: deque[Sample] = field(default_factory=lambda: deque(maxlen=_COARSE_MOST))
+    counts: Sample = field(default_factory=dict)
+    size: float | None = None
+    whole_at: float = 0.0
+    looked_at: float = 0.0
+
+
+class Samples:
+    """What was measured; read by any thread."""
+
+    def __init__(self) -> None:
+        self._rings: dict[str, Ring] = {}
+        self._lock = threading.Lock()
+
+    def latest(self, instance_id: str) -> Sample:
+        """Return the newest sample, empty where there is none."""
+        with self._lock:
+            ring = self._rings.get(instance_id)
+            return dict(ring.close[-1]) if ring is not None and ring.close else {}
+
+    def over(self, instance_id: str, span: Span) -> tuple[Sample, ...]:
+        """Return the samples of the last hour or day, oldest first; the instance is measured more often while somebody asks."""
+        with self._lock:
+            ring = self._rings.setdefault(instance_id, Ring())
+            ring.looked_at = time.monotonic()
+            return tuple(ring.close if span == "hour" else [*ring.coarse, *list(ring.close)[-1:]])
+
+    def due(self, instance_id: str, now: float) -> bool:
+        """Tell whether an instance is to be measured now (seconds since the epoch)."""
+        with self._lock:
+            ring = self._rings.setdefault(instance_id, Ring())
+            watched = time.monotonic() - ring.looked_at < _ATTENTION_SECONDS and ring.looked_at > 0
+            gap = _WATCHED_SECONDS if watched else CLOSE_SECONDS
+            return not ring.close or now - ring.close[-1]["at"] >= gap
+
+    def whole(self, instance_id: str, now: float) -> bool:
+        """Tell whether it is time for what takes longer."""
+        with self._lock:
+            ring = self._rings.setdefault(instance_id, Ring())
+            due = now - ring.whole_at >= _WHOLE_SECONDS
+            ring.whole_at = now if due else ring.whole_at
+            return due
+
+    def keep(self, instance_id: str, measured: Sample, now: float) -> None:
+        """Keep what was measured; what only grows becomes a rate."""
+        with self._lock:
+            ring = self._rings.setdefault(instance_id, Ring())
+            ring.size = measured.get("size", ring.size)
+            told = {name: value for name, value in measured.items() if not name.endswith("_total")} | rates(ring.counts, measured, now)
+            told["at"] = now
+            if ring.size is not None:
+                told["size"] = ring.size
+            share = _share(measured)
+            if share is not None:
+                told["tls"] = share
+            ring.counts = {**{name: value for name, value in measured.items() if name.endswith("_total")}, "at": now}
+            ring.close.append(told)
+            if not ring.coarse or now - ring.coarse[-1]["at"] >= COARSE_SECONDS:
+                ring.coarse.append(told)
+
+    def forget_but(self, there: set[str]) -> None:
+        """Forget what is gone."""
+        with self._lock:
+            for gone in self._rings.keys() - there:
+                del self._rings[gone]
+
+
+def rates(before: Sample, measured: Sample, now: float) -> Sample:
+    """Return what has grown, for each second, between two measurements; nothing where a server began anew in between.
+
+    >>> rates({"at": 0.0, "transactions_total": 10.0}, {"transactions_total": 30.0}, 10.0)
+    {'tps': 2.0}
+    """
+    if not before or now <= before["at"]:
+        return {}
+    grown = {
+        name: value - before[name]
+        for name, value in measured.items()
+        if name.endswith("_total") and name in before and value >= before[name]
+    }
+    seconds, found = now - before["at"], Sample()
+    for name, rate in (("transactions_total", "tps"), ("wal_total", "wal"), ("queries_total", "qps")):
+        if name in grown:
+            found[rate] = round(grown[name] / seconds, 3)
+    if "cpu_total" in grown:
+        found["cpu"] = round(grown["cpu_total"] / seconds * 100, 2)
+    if (read := grown.get("hits_total", 0.0) + grown.get("reads_total", 0.0)) > 0:
+        found["hits"] = round(grown.get("hits_total", 0.0) / read * 100, 2)
+    if queries := grown.get("queries_total"):
+        found["query_ms"] = round(grown.get("query_time_total", 0.0) / queries / 1000, 3)
+    return found
+
+
+def _share(measured: Sample) -> float | None:
+    """Return how much of what comes over the network is encrypted, in percent."""
+    total = measured.get("direct", 0.0) + measured.get("clients", 0.0)
+    encrypted = measured.get("encrypted", 0.0) + measured.get("clients_encrypted", 0.0)
+    return round(encrypted / total * 100, 1) if total else None
+
+
+class Sampler:
+    """Measures until it is told to stop; an instance that cannot be measured now is left for the next time."""
+
+    def __init__(self, serving: Callable[[], Births], samples: Samples) -> None:
+        self._service = PerThread(serving, lambda service: service.store.close())
+        self._samples = samples
+        self._ending = threading.Event()
+
+    def stop(self) -> None:
+        """Have `run` return."""
+        self._ending.set()
+
+    def run(self) -> None:
+        """Measure until `stop`."""
+        while not self._ending.wait(1.0):
+            with suppress(Refusal):
+                self._once()
+
+    def _once(self) -> None:
+        service = self._service()
+        there = service.store.everything()
+        self._samples.forget_but({want.id for want in there})
+        for want in there:
+            if want.state == "running" and self._samples.due(want.id, time.time()) and not self._ending.is_set():
+                self._measure(service, want)
+
+    def _measure(self, service: Births, want: Instance) -> None:
+        try:
+            whole = self._samples.whole(want.id, time.time())
+            self._samples.keep(want.id, service.host.sample(want, whole=whole), time.time())
+        except Exception:  # the outermost door of this thread: what nobody foresaw shall not end it
+            log.exception("%s: cannot be measured: an error of howdah itself", want.name)

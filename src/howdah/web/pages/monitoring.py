@@ -1,0 +1,66 @@
+"""Monitoring: what was measured over the last hour or day, as charts with the tables behind them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from howdah.core.samples import SERIES, Series, Span
+from howdah.phrase import say
+from howdah.web import urls
+from howdah.web.pages.instance import head
+from howdah.web.visit import Given, Shown, Visit
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: its lines, and the numbers of its table."""
+
+    key: str
+    title: str
+    unit: str
+    lines: tuple[tuple[str, str], ...]  # key of the sample, and its name
+    rows: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """Every chart, for a span of time."""
+
+    name: str
+    span: str
+    charts: tuple[Chart, ...]
+    source: str
+    count: int
+
+
+def monitoring(visit: Visit) -> Shown:
+    """Show the charts."""
+    seen, top = head(visit)
+    want = seen.instance
+    span: Span = "day" if visit.query.get("span") == "day" else "hour"
+    kept = visit.desk.samples.over(want.id, span)
+    charts = tuple(_chart(visit, each, kept) for each in SERIES if want.pooler is not None or not each.pooled)
+    page = Monitoring(want.name, span, charts, f"{urls.tab(want.name, 'monitoring')}/samples.json?span={span}", len(kept))
+    return Shown("monitoring.html", page, say("Monitoring"), tab="monitoring", head=top)
+
+
+def _chart(visit: Visit, series: Series, kept: tuple[dict[str, float], ...]) -> Chart:
+    every = max(len(kept) // 12, 1)
+    rows = tuple(
+        (visit.say.moment(one["at"]), visit.say.iso(one["at"]), tuple(_value(visit, series, one.get(key)) for key, _ in series.lines))
+        for one in reversed(kept[::-every][:12])
+    )
+    return Chart(series.key, visit.say(series.title), series.unit, tuple((key, visit.say(name)) for key, name in series.lines), rows)
+
+
+def _value(visit: Visit, series: Series, value: float | None) -> str:
+    return visit.say.size(value) if series.unit == "bytes" else visit.say.number(value, 0 if value is None or value == int(value) else 1)
+
+
+def samples(visit: Visit) -> Given:
+    """Give what the charts are drawn from."""
+    want = visit.service.store.find(visit.name)
+    kept = visit.desk.samples.over(want.id, "day" if visit.query.get("span") == "day" else "hour")
+    keys = ["at", *(key for series in SERIES for key, _ in series.lines)]
+    return Given(json.dumps({key: [one.get(key) for one in kept] for key in keys}).encode(), "application/json")

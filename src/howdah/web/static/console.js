@@ -1,0 +1,61 @@
+// What scripts add to pages that work without them: local times, copying, the moving budget bars, and calm swaps while one types.
+"use strict";
+(() => {
+  const local = (root) => root.querySelectorAll("time[datetime]").forEach((time) => {
+    const at = new Date(time.getAttribute("datetime"));
+    if (!Number.isNaN(at.getTime())) {
+      time.title = time.textContent;
+      time.textContent = at.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+    }
+  });
+  const copying = (root) => root.querySelectorAll("button[data-copy]").forEach((button) => {
+    if (!navigator.clipboard) return;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const before = button.textContent;
+      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent.trim());
+      button.textContent = button.dataset.done;
+      setTimeout(() => { button.textContent = before; }, 1500);
+    });
+  });
+  const budget = () => {
+    const box = document.getElementById("budget");
+    if (!box) return;
+    const number = (id) => { const at = document.getElementById(id); return at ? Number(at.value || at.placeholder) || 0 : 0; };
+    const draw = () => {
+      const all = Number(box.dataset.connections), pool = number("set-default_pool_size"), room = all - Number(box.dataset.reserved);
+      const clients = number("set-max_client_conn"), most = Number(box.dataset.clients);
+      const bar = (id, share) => { const at = document.getElementById(id); at.setAttribute("width", Math.min(share * 100, 100).toFixed(1)); at.classList.toggle("over", share > 1); };
+      bar("bar-servers", room > 0 ? pool / room : 1);
+      bar("bar-clients", most > 0 ? clients / most : 1);
+      document.getElementById("budget-words").textContent = `default_pool_size ${pool} / ${room} · max_client_conn ${clients} / ${most}`;
+    };
+    document.querySelectorAll("#set-default_pool_size, #set-max_client_conn").forEach((input) => input.addEventListener("input", draw));
+    draw();
+  };
+  // A list that follows by itself keeps what is open, and waits while something in it is chosen or typed into.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const target = event.detail.target;
+    if (event.detail.xhr.status >= 400 && !event.detail.requestConfig.elt.matches("form")) { event.detail.shouldSwap = false; return; }
+    const open = [...target.querySelectorAll("details[id]")].filter((each) => each.open).map((each) => each.id);
+    if (open.length) target.dataset.open = open.join(" ");
+    const selection = document.getSelection();
+    if (selection && !selection.isCollapsed && target.contains(selection.anchorNode)) event.detail.shouldSwap = false;
+  });
+  document.addEventListener("htmx:oobBeforeSwap", () => {});
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const elt = event.detail.elt;
+    if (elt.id && (elt.id === "live" || elt.id === "head")) {
+      if (document.hidden) { event.preventDefault(); return; }
+      elt.dataset.open = [...elt.querySelectorAll("details[id]")].filter((each) => each.open).map((each) => each.id).join(" ");
+      opened = elt.dataset.open.split(" ").filter(Boolean);
+    }
+  });
+  let opened = [];
+  document.addEventListener("htmx:load", (event) => {
+    local(event.detail.elt.parentElement || document);
+    copying(event.detail.elt);
+    opened.forEach((id) => { const at = document.getElementById(id); if (at) at.open = true; });
+  });
+  document.addEventListener("DOMContentLoaded", () => { local(document); copying(document); budget(); document.querySelectorAll(".tabs [aria-current]").forEach((each) => each.scrollIntoView({ block: "nearest", inline: "center" })); });
+})();

@@ -1,0 +1,158 @@
+"""The loop, kept running: what is killed comes back, what was accepted is done once, however it ends and however many of it there are."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psycopg
+import pytest
+from tests.real.instances import Place, Voice, kill, known, place, prove
+from tests.real.served import Served, begin, serving, wait
+
+from howdah.errors import Conflict
+from howdah.host import process
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Place]:
+    """A home with the instance `shop`, which several of these tests serve one after another."""
+    with place() as made:
+        made.create("shop")
+        yield made
+
+
+def answers(here: Place) -> bool:
+    with suppress(psycopg.OperationalError):
+        return bool(here.ask("SELECT 1") == 1)
+    return False
+
+
+def idle(here: Place) -> bool:
+    """Whether nobody is at work, and the newest operation is over."""
+    last = here.service.store.last(here.want().id)
+    return here.service.holder(here.want().id) is None and last is not None and last.outcome not in ("waiting", "running")
+
+
+def repairs(here: Place) -> int:
+    return sum(each.verb == "repair" for each in here.service.store.operations(here.want().id, 1000))
+
+
+def test_what_is_killed_comes_back_and_sigterm_leaves_it_running(here: Place) -> None:
+    with serving(here.home) as served:
+        before, began = here.postmaster(), time.monotonic()
+        kill(known(before))
+        wait(lambda: answers(here) and here.postmaster() != before, 60, served.said)
+        print(f"\na killed postmaster served pooled queries again after {time.monotonic() - began:.2f} s", end=" ")
+        wait(lambda: idle(here))
+        for member in here.members():  # the keeper and its PgBouncer, at once
+            process.send(member, signal.SIGKILL)
+        wait(lambda: answers(here) and idle(here) and None not in here.members(), 60, served.said)
+        (here.layout().data / "postgresql.conf").unlink()
+        wait(lambda: (here.layout().data / "postgresql.conf").exists() and idle(here), 60, served.said)
+        pids = {here.postmaster(), *(each.pid for each in here.members())}
+        assert served.end() == 0
+    assert pids == {here.postmaster(), *(each.pid for each in here.members())}
+    assert answers(here)
+    with serving(here.home):  # picks all of it up, and finds nothing to do
+        count = repairs(here)
+        wait(lambda: here.service.holder(here.want().id) is None)
+    assert repairs(here) == count
+    prove(here)
+
+
+def test_a_stopped_process_is_seen_without_a_connection(here: Place) -> None:
+    with serving(here.home) as served:
+        wait(lambda: "all is as wanted" in served.said(), 60, served.said)
+        before = here.postmaster()
+        process.send(known(before), signal.SIGSTOP)
+        wait(lambda: answers(here) and here.postmaster() != before, 90, served.said)
+    prove(here)
+
+
+def test_the_command_line_works_beside_it_and_without_it(here: Place) -> None:
+    def howdah(*words: str) -> str:
+        environment = {**os.environ, "HOWDAH_HOME": str(here.home), "HOWDAH_LANG": "en"}
+        done = subprocess.run([sys.executable, "-m", "howdah", *words], capture_output=True, text=True, env=environment, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with serving(here.home) as served:
+        assert "work_mem" in howdah("params", "set", "shop", "work_mem=12MB")
+        howdah("params", "set", "shop", "work_mem=14MB", "--no-wait")
+        wait(lambda: here.ask("SHOW work_mem", "direct") == "14MB", 60, served.said)
+        howdah("stop", "shop", "--yes")
+        wait(lambda: idle(here))
+        time.sleep(2)  # two rounds: what is wanted stopped stays stopped
+        assert not answers(here)
+        howdah("start", "shop")
+        assert answers(here)
+        howdah("service", "down", "--yes")
+        time.sleep(2)  # what a shutdown ends is not started again by the loop that is about to end, too
+        assert not answers(here)
+        wait(lambda: idle(here))
+    with serving(here.home) as served:
+        wait(lambda: answers(here), 60, served.said)
+    howdah("params", "unset", "shop", "work_mem")
+    prove(here)
+
+
+def test_kill_9_loses_no_accepted_request_and_doubles_none() -> None:
+    with place() as here:
+        here.create("shop")
+        moments = random.Random(7)
+        served = begin(here.home)
+        accepted = []
+        try:
+            for number in range(6):
+                served.await_health()
+                voice = Voice().caller(f"databases add d{number}", wait=False, patience=20.0)
+                done = here.service.add_database("shop", f"d{number}", None, None, voice)
+                assert done.operation is not None
+                accepted.append(done.operation.id)
+                wake(served)
+                time.sleep(moments.uniform(0.0, 0.5))
+                served.end(signal.SIGKILL)
+                served = begin(here.home, served.port)
+            served.await_health()
+            wait(lambda: all(each.outcome == "done" for each in here.service.store.operations(here.want().id, 1000)), 90, served.said)
+        finally:
+            served.end()
+        told = [each for each in here.service.store.operations(here.want().id, 1000) if each.verb == "databases add"]
+        assert sorted(each.id for each in told) == accepted
+        assert all(each.story for each in told), "each was done under the operation that asked for it"
+        names = {row[0] for row in here.control("SELECT datname FROM pg_database WHERE NOT datistemplate")}
+        assert {f"d{number}" for number in range(6)} <= names
+        assert here.want().generation == 1 + len(accepted)
+        prove(here)
+
+
+def wake(served: Served) -> None:
+    """Nothing wakes the loop from outside: it sees within a second that somebody has written into the store."""
+    assert served.process.poll() is None
+
+
+def test_two_of_them_share_a_store(here: Place) -> None:
+    with serving(here.home) as one, serving(here.home) as other:
+        for _ in range(2):
+            wait(lambda: idle(here))
+            count, before = repairs(here), here.postmaster()
+            kill(known(before))
+            wait(lambda before=before: answers(here) and here.postmaster() != before and idle(here), 60, lambda: one.said() + other.said())  # type: ignore[misc]
+            time.sleep(2.5)  # rounds of both, and the full look that follows a change
+            wait(lambda: idle(here))
+            assert repairs(here) == count + 1, "one of them put it right, and the other found it so"
+    prove(here)
+
+
+def test_a_port_that_is_taken_and_an_address_that_is_none_are_refused(here: Place) -> None:
+    with serving(here.home) as served:
+        second = begin(here.home, served.port)
+        assert second.process.wait(60) == Conflict.exit_code
+        assert "cannot listen on" in second.said()
