@@ -125,7 +125,7 @@ class Change:
 
 def changes(bed: Bed, other_pgbouncer: Path, round_: int = 0) -> tuple[Change, ...]:
     """Return the changes of a round, in an order in which each finds what it needs; every one of them changes something."""
-    return (*_reloads(bed, round_), *_restarts(bed, round_), *_takeovers(bed, other_pgbouncer, round_), *_statements())
+    return (*_reloads(bed, round_), *_authority(), *_restarts(bed, round_), *_takeovers(bed, other_pgbouncer, round_), *_statements())
 
 
 def _params(setting: str, *more: str) -> tuple[tuple[str, ...], ...]:
@@ -143,6 +143,12 @@ def _reloads(bed: Bed, round_: int) -> Iterator[Change]:
     known = {name: value for name, value in RELOADED.items() if bed.version >= extension("pooler").settings[name].since}
     each = [_pooler(f"{name}={(value + round_) % 2 if name in _SWITCHES else value + round_}") for name, value in known.items()]
     yield Change("pooler-settings", f"`extensions set pooler …`: each of {len(each)} settings, one after another", tuple(each), "reload")
+
+
+def _authority() -> Iterator[Change]:
+    yield Change("certificates", "`certificates renew`", (("certificates", "renew", NAME),), "reload")
+    turns = (("ca", "rotate"), ("ca", "switch", "--yes"), ("ca", "finish", "--yes"))
+    yield Change("authority", "`ca rotate`, `ca switch`, `ca finish`", turns, "reload")
 
 
 def _restarts(bed: Bed, round_: int) -> Iterator[Change]:
