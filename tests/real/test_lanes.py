@@ -4,20 +4,26 @@ killed costs its own clients alone, and a change goes through them one after the
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
-from tests.real.instances import Connection, Place, clients_of, kill, place, prove, scalar
+from tests.real.instances import Connection, Place, asks, clients_of, kill, place, prove, scalar, strays
 from tests.real.servers import poolers, version_of
+from tests.real.test_crash import dies_inside
 
 from howdah.core import lanes
 from howdah.errors import Invalid, Refusal
 from howdah.host import admin, pgbouncer, pooler, process
+from howdah.host.seat import LocalSeat
+from howdah.service.verbs import Service
+from howdah.verify import verify
 
 ABLE = [each for each in poolers() if each.version >= lanes.PEERS_SINCE]
 SHORT, LONG = ABLE[-1:], [pytest.param(each, marks=pytest.mark.long) for each in ABLE[:-1]]
@@ -133,6 +139,43 @@ def test_more_or_fewer_take_over_without_loss(here: Place) -> None:
         assert len(here.newest().configs) == 2
         assert scalar(kept, "SELECT 1") == 1
     assert process.wait_until(lambda: not any(each.clients for each in here.seen().pooler[:-1]), 5)
+    here.repair()
+    prove(here)
+
+
+@pytest.mark.long
+def test_a_crash_on_the_way_is_put_right(here: Place) -> None:
+    """Howdah dies inside a takeover from two processes to three or back, and inside a reload of both."""
+    changes = itertools.cycle([{"processes": "3"}, {"query_timeout": "55"}, {"processes": "2"}, {"query_timeout": "66"}])
+    for effects, change in zip((15, 25, 35, 45, 60, 75, 90, 120), changes, strict=False):
+        dies_inside(here, partial(_set, change), effects)
+        here.repair()
+        here.pool(change)
+        prove(here)
+        assert strays_of_lanes(here) == {}
+
+
+def _set(change: Mapping[str, str], service: Service) -> object:
+    return service.set_extension("shop", "pooler", change, asks("set"))
+
+
+def strays_of_lanes(here: Place) -> dict[int, str]:
+    """Return the processes that belong to none of the newest generation's lanes, while no older one has a client."""
+    lanes_of = pgbouncer.lanes(here.layout().pool, here.newest().number)
+    ours = {each.pid for lane in lanes_of for alive in [pgbouncer.quick_look(lane)] for each in (alive.keeper, alive.member) if each}
+    return {pid: line for pid, line in strays(here).items() if pid not in ours}
+
+
+def test_all_that_is_proven_of_one_is_proven_of_two(here: Place) -> None:
+    here.pool({"processes": "2"})
+    report = verify(here.want(), LocalSeat(here.host, here.want()), time.time())
+    assert [(each.check.id, str(each.finding.evidence)) for each in report.checks if each.finding.result == "fail"] == []
+    second = pgbouncer.lanes(here.layout().pool, here.newest().number)[1]
+    text = (second / "pgbouncer.ini").read_text()
+    (second / "pgbouncer.ini").write_text(text.replace("query_timeout = ", "query_timeout = 1"))
+    admin.reload(second)
+    report = verify(here.want(), LocalSeat(here.host, here.want()), time.time())
+    assert {each.check.id for each in report.checks if each.finding.result == "fail"} >= {"pooler-loaded", "pooler-files"}
     here.repair()
     prove(here)
 

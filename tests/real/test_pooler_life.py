@@ -30,6 +30,7 @@ from tests.real.instances import (
 from tests.real.servers import free_port, poolers, version_of
 
 from howdah import wire
+from howdah.core import lanes
 from howdah.core.wishes import CARRIES_PREPARED
 from howdah.errors import Conflict, Invalid, NotFound
 from howdah.host import pgbouncer
@@ -122,6 +123,14 @@ def test_one_client_too_many_is_refused_in_pgbouncers_words(here: Place) -> None
             session.close()
     here.pool({"max_client_conn": "100"})
     prove(here)
+
+
+def test_several_processes_need_peers(here: Place) -> None:
+    if here.host.facts().pooler_version < lanes.PEERS_SINCE:
+        with pytest.raises(Invalid, match=r"cannot run 2 processes: PgBouncer 1\.18\.0 has no peers, 1\.19 has"):
+            here.pool({"processes": "2"})
+    here.pool({"processes": "1"})
+    assert len(here.newest().configs) == 1
 
 
 def test_what_does_not_fit_is_refused_with_the_largest_legal_value(here: Place) -> None:

@@ -12,6 +12,8 @@ from bench.logins import storm, verifier
 from tests.real.instances import DATABASE, Place, place
 from tests.real.servers import poolers, version_of
 
+from howdah.core import lanes
+
 ROLE, PASSWORD = "storm", "cheap for the client"
 
 
@@ -46,8 +48,14 @@ def swap(here: Place, times: int) -> None:
         assert here.newest().number == before + 1
 
 
-def test_no_login_and_no_transaction_is_lost(here: Place, pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_no_login_and_no_transaction_is_lost(here: Place, pytestconfig: pytest.Config, processes: int) -> None:
     """As many logins as this machine holds in the same minute, and sessions that write all the while."""
+    if processes > 1 and here.host.facts().pooler_version < lanes.PEERS_SINCE:
+        pytest.skip("this PgBouncer runs in one process: it knows no peers")
+    if processes > 1:
+        here.pool({"processes": str(processes)})
+    assert len(here.newest().configs) == processes
     times = 10 if pytestconfig.getoption("--all") else 2
     with storm(where(here)) as logins, load(Wish(where(here), where(here, "direct"), clients=2, direct_clients=0, pause=0.05)) as writers:
         control = logins.control(3)

@@ -42,8 +42,8 @@ def pooler_limits(want: Instance, facts: Facts) -> dict[str, str]:
 
 def largest_clients(want: Instance, facts: Facts) -> int:
     """Return the largest legal max_client_conn: descriptors left when every server connection is open."""
-    each = facts.nofile - _OWN_DESCRIPTORS - -(-server_share(want) // lanes.wanted(want, facts))
-    return max(each * lanes.wanted(want, facts), 0)
+    count = processes(want, facts)
+    return max((facts.nofile - _OWN_DESCRIPTORS - -(-server_share(want) // count)) * count, 0)
 
 
 def default_clients(want: Instance, facts: Facts) -> int:
@@ -57,8 +57,7 @@ def check(want: Instance, facts: Facts) -> None:
         return
     _divisible(want, facts)
     clients = int(want.pooler["max_client_conn"])
-    processes = lanes.wanted(want, facts)
-    beside = (facts.nofile - _OWN_DESCRIPTORS) * processes - clients + RESERVED
+    beside = (facts.nofile - _OWN_DESCRIPTORS) * processes(want, facts) - clients + RESERVED
     if "max_connections" in want.parameters and beside >= RESERVED + _LEAST_POOL:
         # named first: it may be what leaves no room for the clients; where no value of it would do, the clients are too many
         limit = say("file descriptors of one PgBouncer ({limit}) beside {clients} clients", limit=facts.nofile, clients=clients)
@@ -82,13 +81,33 @@ def check(want: Instance, facts: Facts) -> None:
     _within("reserve_pool_size", int(want.pooler.get("reserve_pool_size", "0")), share - pool, why)
 
 
-def _divisible(want: Instance, facts: Facts) -> None:
-    """Refuse more processes than a limit can be divided among."""
+def processes(want: Instance, facts: Facts) -> int:
+    """Return how many PgBouncers share the port: as many as were asked for, else what suits the machine and every limit.
+
+    It is one where they could not hand a cancel request on to each other.
+    """
+    if facts.pooler_version < lanes.PEERS_SINCE:
+        return 1
+    asked = (want.pooler or {}).get("processes")
+    return int(asked) if asked else min(lanes.fitting(facts.cores), *(total for total in _needed(want, facts).values() if total))
+
+
+def _needed(want: Instance, facts: Facts) -> dict[str, int]:
+    """Return the limits of which each process needs a part; 0 is no limit."""
     settings = {"default_pool_size": "20", **pooler_limits(want, facts), **(want.pooler or {})}
-    for name in lanes.NEEDED:
-        total = int(settings.get(name, "0"))
-        if 0 < total < lanes.wanted(want, facts):
-            message = say("cannot divide {name}={total} among {count} processes", name=name, total=total, count=lanes.wanted(want, facts))
+    return {name: int(settings.get(name, "0")) for name in lanes.NEEDED}
+
+
+def _divisible(want: Instance, facts: Facts) -> None:
+    """Refuse more processes than this PgBouncer can run together, or a limit can be divided among."""
+    asked = int((want.pooler or {}).get("processes", "1"))
+    if asked > processes(want, facts):
+        have = ".".join(map(str, facts.pooler_version))
+        message = say("cannot run {count} processes: PgBouncer {have} has no peers, 1.19 has", count=asked, have=have)
+        raise Invalid("unsupported_setting", message, say("a request to cancel a query would get lost between them"))
+    for name, total in _needed(want, facts).items():
+        if 0 < total < asked:
+            message = say("cannot divide {name}={total} among {count} processes", name=name, total=total, count=asked)
             raise Invalid("does_not_fit", message, say("set processes to {total} or less, or a larger {name}", total=total, name=name))
 
 

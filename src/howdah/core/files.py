@@ -14,7 +14,7 @@ from howdah.catalog import parameters, sizes
 from howdah.catalog.extensions import Extension, extension
 from howdah.catalog.parameters import Parameter
 from howdah.core import lanes
-from howdah.core.budget import pooler_limits
+from howdah.core.budget import pooler_limits, processes
 from howdah.core.host import WantedFile
 from howdah.core.instance import LOOKUP_ROLE, Instance, Reach
 from howdah.core.lanes import Lane
@@ -170,8 +170,8 @@ def pooler_files(want: Instance, layout: Layout, pair: Pair, facts: Facts, gener
     """
     hba = pooler_hba(want)
     name = f"hba.{digest(hba)}"
-    every = [WantedFile(lane.file, pooler_ini(want, layout, pair, facts, lane)) for lane in lanes.of(want, facts, generation)]
-    return (WantedFile(name, hba), *every)
+    row = lanes.of(generation, processes(want, facts))
+    return (WantedFile(name, hba), *(WantedFile(lane.file, pooler_ini(want, layout, pair, facts, lane)) for lane in row))
 
 
 def pooler_settings(want: Instance, facts: Facts) -> dict[str, str]:

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from howdah.core.instance import Instance
-from howdah.core.observed import Facts
-
 PEERS_SINCE = (1, 19)
 MOST = 8
+_MOST_UNASKED = 4
 # generations before its own whose sessions a pooler can still cancel
 _REMEMBERED = 8
 _LARGEST_ID = 16_383  # 14 bits of the cancel key (PgBouncer's bouncer.h)
@@ -76,12 +74,15 @@ def peer_id(generation: int, lane: int) -> int:
     return (generation * MOST + lane - 1) % _LARGEST_ID + 1
 
 
-def wanted(want: Instance, facts: Facts) -> int:
-    """Return how many processes are wanted; one where they could not hand a cancel request on."""
-    return 1 if facts.pooler_version < PEERS_SINCE else int((want.pooler or {}).get("processes", "1"))
+def fitting(cores: int) -> int:
+    """Return how many processes suit a machine: a transaction costs PgBouncer about half of what it costs PostgreSQL beside it.
+
+    >>> [fitting(cores) for cores in (1, 2, 4, 8, 64)]
+    [1, 1, 2, 4, 4]
+    """
+    return min(max(cores // 2, 1), _MOST_UNASKED)
 
 
-def of(want: Instance, facts: Facts, generation: int) -> tuple[Lane, ...]:
-    """Return the lanes of a generation as wanted."""
-    count = wanted(want, facts)
+def of(generation: int, count: int) -> tuple[Lane, ...]:
+    """Return the lanes of a generation."""
     return tuple(Lane(generation, number, count) for number in range(1, count + 1))

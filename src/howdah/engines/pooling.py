@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from howdah.catalog.extensions import extension
+from howdah.core import budget
 from howdah.core import files as texts
-from howdah.core import lanes
 from howdah.core.host import WantedFile
 from howdah.core.instance import Hop, Instance
 from howdah.core.observed import Generation, Observed
@@ -115,8 +115,8 @@ def _generation_due(want: Instance, seen: Observed, newest: Generation) -> Phras
         return say("PgBouncer sends databases elsewhere")  # a RELOAD leaves those in use as they are (loader.c, set_dbs_dead)
     if newest.version != seen.facts.pooler_version:
         return say("the installed PgBouncer is another version than the running one")
-    if len(newest.configs) != lanes.wanted(want, seen.facts):
-        count, wanted = len(newest.configs), lanes.wanted(want, seen.facts)
+    count, wanted = len(newest.configs), budget.processes(want, seen.facts)
+    if count != wanted:
         return say("the pooler has {count} processes, and {wanted} are wanted", count=count, wanted=wanted)
     if newest.replaced:
         return say("an update has replaced what {program} still uses: {files}", program="PgBouncer", files=", ".join(newest.replaced))

@@ -34,11 +34,10 @@ _SETTINGS = (
     Setting(
         "processes",
         "integer",
-        say("PgBouncer processes that share the port; limits are totals, divided among them"),
+        say("PgBouncer processes that share the port, and divide every limit; default one for two cores, at most 4"),
         None,
         1,
         8,
-        since=(1, 19),
         told=False,
         swaps=True,
     ),
