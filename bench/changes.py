@@ -19,6 +19,7 @@ from bench.load import Wish
 from bench.stopwatch import free_port, howdah
 
 from howdah.catalog.extensions import extension
+from howdah.core.lanes import PEERS_SINCE
 
 NAME, USER, DATABASE = "shop", "app", "app_db"
 Kind = Literal["reload", "restart", "takeover", "statements"]
@@ -164,6 +165,8 @@ def _restarts(bed: Bed, round_: int) -> Iterator[Change]:
 
 def _takeovers(bed: Bed, other_pgbouncer: Path, round_: int) -> Iterator[Change]:
     yield Change("backlog", "`extensions set pooler listen_backlog=…`", (_pooler(f"listen_backlog={512 + round_}"),), "takeover")
+    for count in ("2", "1") if bed.version >= PEERS_SINCE else ():
+        yield Change(f"processes-{count}", f"`extensions set pooler processes={count}`", (_pooler(f"processes={count}"),), "takeover")
     for mode in ("session", "transaction"):
         yield Change(f"pool-mode-{mode}", f"`extensions set pooler pool_mode={mode}`", (_pooler(f"pool_mode={mode}"),), "takeover")
     upgrade = "PgBouncer replaced by an upgrade, then `repair`"

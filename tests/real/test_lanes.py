@@ -47,6 +47,7 @@ def test_two_share_the_port_and_every_limit(here: Place) -> None:
     sessions = [here.login() for _ in range(24)]
     assert min(clients_of(here).values()) > 0, "none of them has all: 1 in 8 million by chance"
     assert len(here.newest().clients) == 24
+    assert here.host.sample(here.want(), whole=False)["clients"] == 24, "what is measured is summed up"
     for each in sessions:
         each.close()
     prove(here)

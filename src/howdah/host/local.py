@@ -142,10 +142,8 @@ class LocalHost(LocalWatch):
         """Measure a running instance."""
         from howdah.host import sampling
 
-        layout, numbers = self.layout(want.id), pgbouncer.numbers(self.layout(want.id).pool)
         pid = postgres.state(self._quick_seat(want)).pid
-        directory = layout.generation(numbers[-1]) if numbers else None
-        return sampling.sample(self._quick_seat(want), directory, pid, whole=whole)
+        return sampling.sample(self._quick_seat(want), pgbouncer.directories(self.layout(want.id).pool), pid, whole=whole)
 
     def port_holder(self, listen: Sequence[str], port: int) -> str | None:
         """Return who holds a port, None where it is free."""

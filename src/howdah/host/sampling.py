@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +32,8 @@ _TICK: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-def sample(seat: Seat, pooler_directory: Path | None, pid: int, *, whole: bool) -> Sample:
-    """Return what is counted now; `whole` adds what takes longer, the size of the databases."""
+def sample(seat: Seat, poolers: Sequence[Path], pid: int, *, whole: bool) -> Sample:
+    """Return what is counted now; `whole` adds what takes longer, the size of the databases. Several PgBouncers are summed up."""
     found: Sample = {}
     with contextlib.suppress(Refusal), sql.control(seat, say("measure"), fresh=True) as session:
         direct, active, encrypted, pooled = (float(value or 0) for value in session.execute(_ACTIVITY).fetchall()[0])
@@ -42,10 +42,11 @@ def sample(seat: Seat, pooler_directory: Path | None, pid: int, *, whole: bool) 
         found |= {name: float(value or 0) for name, value in zip(names, session.execute(_COUNTS).fetchall()[0], strict=True)}
         if whole:
             found["size"] = float(session.execute(_SIZE).fetchall()[0][0] or 0)
-    if pooler_directory is not None:
+    counted: Sample = {}
+    for directory in poolers:
         with contextlib.suppress(Refusal, OSError):
-            found |= _pooler(pooler_directory)
-    return found | _processes(pid, pooler_directory)
+            counted |= {name: value + counted.get(name, 0.0) for name, value in _pooler(directory).items()}
+    return found | counted | _processes(pid, poolers)
 
 
 def _pooler(directory: Path) -> Sample:
@@ -67,10 +68,10 @@ def _sum(rows: list[dict[str, str | None]], name: str) -> float:
     return float(sum(int(row.get(name) or 0) for row in rows))
 
 
-def _processes(pid: int, pooler_directory: Path | None) -> Sample:
+def _processes(pid: int, poolers: Sequence[Path]) -> Sample:
     """Return the processor time that was used, and the memory in use, of PostgreSQL's processes and PgBouncer's."""
-    member = pgbouncer.quick_look(pooler_directory).member if pooler_directory is not None else None
-    every = [*_family(pid), *([member.pid] if member is not None else [])]
+    members = [pgbouncer.quick_look(directory).member for directory in poolers]
+    every = [*_family(pid), *(member.pid for member in members if member is not None)]
     ticks = memory = 0.0
     for number, each in enumerate(every):
         with contextlib.suppress(OSError, ValueError, IndexError):

@@ -183,7 +183,12 @@ def _look_at_pooler(place: Place, notes: _Notes) -> None:
     """Ask the pooler who its clients are, and, from 1.21 on, whether they have prepared statements."""
     if place.pooler is None:
         return
-    with contextlib.suppress(Refusal), pgbouncer.enter(place.pooler) as console:
+    for lane in pgbouncer.lanes(place.pooler.parent, int(place.pooler.name[1:])):
+        _look_at_process(lane, place, notes)
+
+
+def _look_at_process(directory: Path, place: Place, notes: _Notes) -> None:
+    with contextlib.suppress(Refusal), pgbouncer.enter(directory) as console:
         for row in console.ask("SHOW CLIENTS"):
             database, user = row.get("database") or "", row.get("user") or ""
             if database == "pgbouncer" or user == "postgres" or user.startswith("howdah_"):
