@@ -394,6 +394,15 @@ _MATRIX = """With `--sslmode verify-full`, on each of three hops: direct, and th
 its certificate is for another name. *Server in clear*: it speaks no TLS, and would serve whoever asks without. A word
 alone holds on all three hops."""
 _REQUIRE = """With `--sslmode require`, direct and in transaction mode: who answers is not verified, and a server in clear is refused."""
+_TRANSACTION = """In transaction mode a server connection is a client's until its transaction ends. Two clients take turns, with the
+settings of their snippets. *Works*; *breaks*: an error; *left to others*: what one client did is there for the next,
+and may be gone for itself; *deaf*: no notification comes; *not exclusive*: both get the lock; *none*: the driver,
+without more packages, has no such thing. What stands after a semicolon, in italics, holds where PgBouncer carries
+named statements (1.22 or newer, with `max_prepared_statements` above 0)."""
+_ADVICE = """So migrations, `LISTEN`, `SET` outside a transaction, advisory locks of a session, temporary tables that outlive a
+transaction, and cursors `WITH HOLD` are for the direct endpoint: `howdah connect NAME --client CLIENT --via direct`.
+Within one transaction all of them hold (`SET LOCAL`, `pg_advisory_xact_lock`, `ON COMMIT DROP`). A cancellation by
+TLS can make PgBouncer 1.18 crash; newer ones do not, and the keeper starts it again."""
 SITUATIONS = ("good CA", "foreign CA", "wrong host name", "server in clear")
 
 
@@ -446,8 +455,17 @@ def _outcomes(found: Any, sslmode: str) -> Iterator[str]:
 
 
 def _in_transaction_mode(everything: Mapping[str, Any]) -> Iterator[Iterable[str] | str]:
-    """Return what was measured of each feature in transaction mode, by version of PgBouncer."""
-    return iter(())
+    """Return what was measured of each feature in transaction mode, on a pooler that carries named statements and on one that does not."""
+    rows = {name: (found["transaction"], found["transaction, carried"]) for name, found in everything.items() if "transaction" in found}
+    features = list(next(iter(rows.values()))[0])
+    yield "## Transaction mode"
+    yield " ".join(_TRANSACTION.split())
+    yield table(("", *map(code, rows)), [(each, *(_both(*(kind[each] for kind in kinds)) for kinds in rows.values())) for each in features])
+    yield " ".join(_ADVICE.split())
+
+
+def _both(plain: str, carried: str) -> str:
+    return plain if plain == carried else f"{plain}; *{carried}*"
 
 
 # ------------------------------------------------------------------------------------------------ all of them

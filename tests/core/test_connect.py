@@ -183,7 +183,6 @@ UNPREPARED = {
     "fields": "prepareThreshold=0",
     "go": "default_query_exec_mode=exec",
     "gosql": "default_query_exec_mode=exec",
-    "odbc": '"UseServerSidePrepare": "0"',
     "rust": "query_typed",
     "pgbench": "--protocol=extended",
 }
@@ -194,6 +193,13 @@ def test_named_statements_are_off_where_the_pooler_does_not_carry_them(client: s
     assert UNPREPARED[client] in snippet(client, target("transaction", prepared=False)).text
     others = [target("transaction", prepared=True), target("session"), target()]
     assert not any(UNPREPARED[client] in snippet(client, wanted).text for wanted in others)
+
+
+@pytest.mark.parametrize(("client", "setting"), [("odbc", '"UseServerSidePrepare": "0"'), ("pdo", "PGSQL_ATTR_DISABLE_PREPARES => true")])
+def test_who_cannot_end_a_named_statement_by_protocol_names_none(client: str, setting: str) -> None:
+    for prepared in (True, False):
+        assert setting in snippet(client, target("transaction", prepared=prepared)).text
+    assert not any(setting in snippet(client, wanted).text for wanted in (target("session"), target()))
 
 
 @given(NAMES)

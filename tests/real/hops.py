@@ -69,17 +69,18 @@ class Servers:
     foreign: Path
     passfile: Path
     carries: bool  # this PgBouncer carries prepared statements, as far as psycopg needs it (1.22)
+    size: int  # server connections of the pool in transaction mode
 
 
 @contextmanager
-def running_servers(pooler: str = PGBOUNCER) -> Iterator[Servers]:
-    """Run them all, the poolers by `pooler`; end each by its pid, and remove what they leave."""
+def running_servers(pooler: str = PGBOUNCER, size: int = 1) -> Iterator[Servers]:
+    """Run them all, the poolers by `pooler`, that of transaction mode with so many server connections; end each by its pid."""
     root = Path(tempfile.mkdtemp(prefix="c-"))
     root.chmod(0o755)
     carries = pgbouncer_version(pooler) >= (1, 22)
     ports: dict[str | None, int] = {mode: free_port() for mode in (None, *MODES)}
     clear: dict[str | None, int] = {mode: free_port() for mode in HOPS}
-    made = Servers(ports, clear, root / "ca.crt", root / "foreign.crt", root / "pass", carries)
+    made = Servers(ports, clear, root / "ca.crt", root / "foreign.crt", root / "pass", carries, size)
     certificates(root)
     with ExitStack() as stack:
         stack.enter_context(postgres(root, made))
@@ -220,8 +221,8 @@ def pgbouncer(pooler: str, root: Path, mode: str, made: Servers, port: int, tls:
         f"client_tls_cert_file = {root / 'server.crt'}",
         f"client_tls_key_file = {root / 'server.key'}",
         f"pool_mode = {mode}",
-        # one server connection for all clients of a pool, so that what one leaves there the other finds
-        f"default_pool_size = {1 if mode == 'transaction' else 4}",
+        # few server connections for all clients of a pool, so that what one leaves there the other finds
+        f"default_pool_size = {made.size if mode == 'transaction' else 4}",
         "ignore_startup_parameters = extra_float_digits,options",  # as Howdah writes it
         "query_wait_timeout = 20",
         *(["max_prepared_statements = 100"] if made.carries else []),

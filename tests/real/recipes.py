@@ -185,20 +185,22 @@ def as_go(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, s
     return run([str(built(made.client, text, build) / "client")], home, {**made.environment, **environment})
 
 
+def build_rust(place: Path, manifest: str, text: str) -> None:
+    """Compile a program on top of what was compiled when its crates were fetched."""
+    (place / "Cargo.toml").write_text(manifest)
+    shutil.copy(drivers.HOME / "rust" / "Cargo.lock", place)
+    (place / "src").mkdir()
+    (place / "src" / "main.rs").write_text(text)
+    with drivers.locked(drivers.HOME / "rust" / "target"):
+        command = ["cargo", "build", "--quiet", "--locked", "--offline", "--target-dir", drivers.HOME / "rust" / "target"]
+        drivers.run(command, place, drivers.rust_environment())
+        shutil.copy(drivers.HOME / "rust" / "target" / "debug" / "example", place / "client")
+
+
 def as_rust(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
     text = blank(made, plain)
-
-    def build(place: Path) -> None:
-        (place / "Cargo.toml").write_text(made.files["Cargo.toml"])
-        shutil.copy(drivers.HOME / "rust" / "Cargo.lock", place)
-        (place / "src").mkdir()
-        (place / "src" / "main.rs").write_text(text)
-        with drivers.locked(drivers.HOME / "rust" / "target"):  # what it stands on is compiled there already
-            command = ["cargo", "build", "--quiet", "--locked", "--offline", "--target-dir", drivers.HOME / "rust" / "target"]
-            drivers.run(command, place, drivers.rust_environment())
-            shutil.copy(drivers.HOME / "rust" / "target" / "debug" / "example", place / "client")
-
-    return run([str(built("rust", text, build) / "client")], home, {**made.environment, **environment})
+    client = built("rust", text, lambda place: build_rust(place, made.files["Cargo.toml"], text)) / "client"
+    return run([str(client)], home, {**made.environment, **environment})
 
 
 JARS = ":".join(str(drivers.JARS / jar) for jar in ("postgresql.jar", "HikariCP.jar", "slf4j-api.jar", "slf4j-nop.jar"))
