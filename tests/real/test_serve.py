@@ -67,6 +67,7 @@ def test_what_is_killed_comes_back_and_sigterm_leaves_it_running(here: Place) ->
     prove(here)
 
 
+@pytest.mark.long
 def test_a_stopped_process_is_seen_without_a_connection(here: Place) -> None:
     with serving(here.home) as served:
         wait(lambda: "all is as wanted" in served.said(), 60, served.said)
@@ -103,6 +104,7 @@ def test_the_command_line_works_beside_it_and_without_it(here: Place) -> None:
     prove(here)
 
 
+@pytest.mark.long
 def test_kill_9_loses_no_accepted_request_and_doubles_none() -> None:
     with place() as here:
         here.create("shop")
@@ -138,6 +140,7 @@ def wake(served: Served) -> None:
     assert served.process.poll() is None
 
 
+@pytest.mark.long
 def test_two_of_them_share_a_store(here: Place) -> None:
     with serving(here.home) as one, serving(here.home) as other:
         for _ in range(2):

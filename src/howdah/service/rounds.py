@@ -75,7 +75,7 @@ class Pulse:
 
     rounds: int = 0
     last_round: float = 0.0  # monotonic seconds
-    quick_seconds: float = 0.0  # of all quick looks so far
+    quick_seconds: float = 0.0  # of processor time, of all quick looks so far
     passes: Counter[str] = field(default_factory=Counter)  # by their outcome
     pass_seconds: float = 0.0
 
@@ -131,7 +131,7 @@ class Rounds:
             log.error("%s", refusal.message)
 
     def _round(self, pool: ThreadPoolExecutor) -> None:
-        start = self._now()
+        start, spent = self._now(), time.thread_time()
         self._read_store(start)
         for charge in self._charges.values():
             if not charge.at_work:
@@ -149,7 +149,7 @@ class Rounds:
             pool.submit(self._clear_trash)
         self.pulse.rounds += 1
         self.pulse.last_round = looked
-        self.pulse.quick_seconds += looked - start
+        self.pulse.quick_seconds += time.thread_time() - spent
 
     def _read_store(self, now: float) -> None:
         """Read the wishes where somebody has written any; what is new or changed is due."""

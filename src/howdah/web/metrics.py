@@ -35,7 +35,7 @@ METRICS: Mapping[str, Metric] = {
     for each in (
         Metric("howdah_rounds_total", "counter", "Quick looks at all instances."),
         Metric("howdah_round_age_seconds", "gauge", "Time since the last quick look."),
-        Metric("howdah_quick_look_seconds_total", "counter", "Time spent in quick looks."),
+        Metric("howdah_quick_look_seconds_total", "counter", "Processor time of quick looks."),
         Metric("howdah_passes_total", "counter", "Full looks, by what came of them."),
         Metric("howdah_pass_seconds_total", "counter", "Time spent in full looks."),
         Metric("howdah_operations", "gauge", "Operations that are remembered, by outcome."),
