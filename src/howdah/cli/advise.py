@@ -107,8 +107,8 @@ def _uses(screen: Screen, judged: Judged) -> Iterator[Text]:
         sources = ", ".join(screen.text(SOURCES[source]) for source in use.sources)
         seen = ", ".join(words for words in use.words if words != "…")
         yield f"  {screen.text(use.feature.title)}{f': {seen}' if seen else ''} ({sources})"
-        yield f"    {screen.text(say('breaks: {words}', words=use.feature.breaks))}"
-        yield f"    {screen.text(say('cure: {words}', words=use.feature.cure))}"
+        told = (say("breaks: {words}", words=use.feature.breaks), say("cure: {words}", words=use.feature.cure))
+        yield from (f"    {screen.text(each)}" for each in told)
 
 
 def _named(who: Who) -> str:
