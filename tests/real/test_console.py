@@ -43,7 +43,7 @@ PAGES = {
 WORDS = {
     "en": {"done": "done", "title": "Database instances", "parameters": "Database parameters", "extensions": "Extensions", "save": "Save"},
     "ru": {
-        "done": "сделано",
+        "done": "готово",
         "title": "Инстансы баз данных",
         "parameters": "Параметры баз данных",
         "extensions": "Расширения",
