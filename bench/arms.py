@@ -36,6 +36,7 @@ class Arm:
     configuration: str = ""
     prepared: bool = True  # whether it carries prepared statements
     version: str = ""
+    own_backend: bool = False  # each client has a server process of its own
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -51,7 +52,7 @@ class Arm:
 
 def direct(bed: Measured) -> Arm:
     """Return PostgreSQL's own port."""
-    return Arm("direct", bed.port("direct"))
+    return Arm("direct", bed.port("direct"), own_backend=True)
 
 
 def pooled(bed: Measured) -> Arm:
@@ -139,7 +140,8 @@ def pgpool(bed: Measured, program: Path, clients: int) -> Iterator[Arm]:
     try:
         _await(port, processes)
         version = subprocess.run([program, "--version"], capture_output=True, text=True, env={**os.environ, **library}, check=False)
-        yield Arm("pgpool", port, pids_below(place, "pgpool"), text, version=(version.stderr or version.stdout).strip().split(" (")[0])
+        told = (version.stderr or version.stdout).strip().split(" (")[0]
+        yield Arm("pgpool", port, pids_below(place, "pgpool"), text, version=told, own_backend=True)
     finally:
         _end(processes, signal.SIGINT)  # fast shutdown
 

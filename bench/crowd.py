@@ -14,6 +14,7 @@ import json
 import os
 import random
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -285,4 +286,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--be-the-clients"]:
         _be_the_clients(sys.argv[2])
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it started is ended
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)

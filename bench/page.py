@@ -27,7 +27,7 @@ def _tables(found: Found) -> Iterator[tuple[str, list[list[str]]]]:
     yield "Logins: connect, ask once, leave", _logins(found)
     yield "Throughput and latency of short reads", _loads(found)
     memory = [[_TITLES[arm], _middle(kib)] for arm, kib in found["memory"].items()]
-    yield "Memory of an idle client", [["way in", "KiB, in all servers together"], *memory]
+    yield "Memory of an idle client", [["way in", "KiB, with the server process that a client has to itself"], *memory]
     if found["create"]:
         made = [[name, _middle(times, ".0f")] for name, times in found["create"].items()]
         yield "Making an instance", [["case", "ms (least–greatest)"], *made]
