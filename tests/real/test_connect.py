@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -164,6 +165,18 @@ def test_require_is_verify_ca_where_a_root_certificate_lies_at_home(servers: Ser
 def test_what_is_measured_is_of_today() -> None:
     """Each client that there is was measured, or says why not; what executed it is what is locked."""
     assert set(measured.read()) == set(clients()) == set(recipes.RECIPES)
+
+
+@pytest.mark.parametrize("client", ["odbc"], indirect=True)
+@pytest.mark.parametrize("mode", [None, "transaction"], ids=str)
+def test_the_dsn_says_what_the_connection_string_says(servers: Servers, tmp_path: Path, client: str, mode: str | None) -> None:
+    for host, works in (("127.0.0.1", True), (OTHER_NAME, False)):
+        wanted = target(servers, mode, "verify-full", ORDINARY, host)
+        (tmp_path / "odbc.ini").write_text(snippet(client, wanted).files["odbc.ini"])
+        program = f"import pyodbc; print(pyodbc.connect('DSN={wanted.label}').execute('SELECT 6 * CAST(? AS int)', 7).fetchone()[0])"
+        done = run([sys.executable, "-c", program], tmp_path, {"ODBCINI": str(tmp_path / "odbc.ini")})
+        assert done.stdout.strip() == ("42" if works else ""), done.stderr
+        assert works or "does not match host name" in done.stderr
 
 
 def test_the_environment_overcomes_what_was_left_in_it(servers: Servers, tmp_path: Path) -> None:
