@@ -152,11 +152,10 @@ def advise(home: Path, want: Instance, seconds: float) -> tuple[Watched, Advice]
 
     host = local_host(home)
     layout, facts = host.layout(want.id), host.facts()
-    numbers = pgbouncer.numbers(layout.pool) if want.pooler is not None else ()
     settings = pooler_settings(want, facts) if want.pooler is not None else {}
     place = watching.Place(
         seat=host.seat(want),
-        pooler=layout.generation(numbers[-1]) if numbers else None,
+        poolers=pgbouncer.directories(layout.pool) if want.pooler is not None else (),
         pool_mode=settings.get("pool_mode"),
         carries=facts.pooler_version >= (1, 22) and settings.get("max_prepared_statements", "0") != "0",
         pooler_version=facts.pooler_version,
@@ -302,6 +301,28 @@ def console_pair(home: Path, host: str) -> tuple[Path, Path]:
     from howdah.host import console_tls
 
     return console_tls.pair(home, host)
+
+
+def with_password(home: Path, want: Instance, target: Target) -> Target:
+    """Return the target with the password and the authority's certificate themselves, for a text that shall have them."""
+    from howdah.core.layout import Layout
+    from howdah.errors import NotFound
+    from howdah.host import passfile
+    from howdah.phrase import say
+
+    layout = Layout(home, want.id)
+    secret = passfile.password(layout.passfile, target.user)
+    if secret is None:
+        hint = say("howdah users password {name} {user} makes a new one, and keeps it", name=want.name, user=target.user)
+        raise NotFound("password_not_kept", say("cannot write the password of {user}: it is not kept here", user=target.user), hint)
+    return replace(target, password=secret, ca_pem=layout.ca_file.read_text())
+
+
+def write_files(directory: Path, found: Snippet) -> list[str]:
+    """Write what a client takes into a directory, readable by its owner alone; nothing where one of the files is there already."""
+    from howdah.host import ownfiles
+
+    return ownfiles.add(directory, found.files or {found.filename: found.text})
 
 
 def boot_seen(home: Path) -> BootSeen:

@@ -133,6 +133,25 @@ def test_a_passfile_line_has_five_fields(database: str, user: str, password: str
     assert [re.sub(r"\\(.)", r"\1", field) for field in fields] == ["::1", "6432", database, user, password]
 
 
+@pytest.mark.parametrize("client", clients())
+def test_a_password_stands_in_a_text_only_where_that_was_asked_for(client: str) -> None:
+    wanted = replace(target("session"), password=Secret("p@ss:w/ü'"), ca_pem="-----BEGIN\n")
+    if client not in ("dotenv", "kubernetes"):
+        with pytest.raises(Unsupported, match="cannot write a password"):
+            snippet(client, wanted)
+        return
+    assert "app:p%40ss%3Aw%2F%C3%BC%27@127.0.0.1" in snippet(client, wanted).text
+    assert "p%40ss" not in snippet(client, replace(wanted, password=None)).text
+
+
+def test_django_gets_its_setting_alone_with_the_way_past_the_pooler() -> None:
+    made: dict[str, dict[str, dict[str, object]]] = {}
+    exec(snippet("django", target("transaction", prepared=True)).files["databases.py"], made)
+    ways = made["DATABASES"]
+    assert [ways[way]["PORT"] for way in ("default", "direct")] == [6432, 5432]
+    assert ways["default"]["DISABLE_SERVER_SIDE_CURSORS"] is True and "DISABLE_SERVER_SIDE_CURSORS" not in ways["direct"]
+
+
 def test_without_a_passfile_the_line_to_write_is_shown() -> None:
     found = snippet("service", replace(target(host="::1"), passfile=None))
     assert set(found.files) == {"pg_service.conf", "pgpass"}
@@ -148,7 +167,7 @@ def test_require_never_names_a_root_certificate_and_says_that_it_verifies_nothin
 
 
 # Whose words for it are in no text, or that do not know it (asyncpg), or not in Debian's version (JDBC)
-UNBOUND = ("uri", "asyncpg", "prisma", "jdbc", "spring", "fields")
+UNBOUND = ("uri", "asyncpg", "prisma", "jdbc", "spring", "fields", "dotenv", "terraform")
 
 
 @pytest.mark.parametrize("client", clients())

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from tests.real.hops import BIN, CLEAN, SECONDS
 
-from howdah.connect import Snippet, Target, snippet
+from howdah.connect import Snippet, Target, _libpq, snippet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -263,7 +263,61 @@ def of(name: str) -> Callable[[], str]:
     return lambda: there(name)
 
 
+# Prints each variable of the file as a shell has it, parted by newlines, which no value has.
+SOURCED = 'set -a; . ./.env; for name; do printenv "$name"; done'
+
+
+def as_dotenv(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
+    """Read the file by dotenv and by a shell, which must agree, and give the URL to libpq."""
+    from dotenv import dotenv_values
+
+    (home / ".env").write_text(made.text)
+    values = {name: value or "" for name, value in dotenv_values(home / ".env", interpolate=False).items()}
+    told = run(["sh", "-c", SOURCED, "sh", *values], home, {})
+    assert told.stdout.splitlines() == list(values.values()), (told, values)
+    assert ("DIRECT_URL" in values) == (wanted.direct is not None)
+    kept = {name: value for name, value in values.items() if name.startswith("PG")}
+    return ask(["psql", values["DATABASE_URL"]], wanted, home, {**environment, **kept})
+
+
+def as_terraform(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
+    """Read the file by a parser of HCL, and connect by its values; the password is in the environment, or in the passfile for psql."""
+    import hcl2
+
+    [provider] = [each for block in hcl2.loads(made.text)["provider"] for each in block.values()]
+    values = {key: _unquoted(value) for key, value in provider.items() if not key.startswith("__")}
+    names = {"database": "dbname", "username": "user"}
+    pairs = {names.get(key, key): str(value) for key, value in values.items() if key != "superuser"}
+    passfile = {"PGPASSFILE": str(wanted.passfile)} if wanted.passfile is not None else {}
+    return ask(["psql", _libpq.conninfo(pairs)], wanted, home, {**passfile, **environment})
+
+
+def _unquoted(value: object) -> object:
+    """Return a string as Terraform means it: what the parser leaves of quotes, escapes and doubled templates."""
+    if not isinstance(value, str):
+        return value
+    text = json.loads(value) if value.startswith('"') else value
+    return str(text).replace("$${", "${").replace("%%{", "%{")
+
+
+def as_kubernetes(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
+    """Read the manifest as YAML, do with it what `envFrom` and a volume do, and connect."""
+    import yaml
+
+    manifest = yaml.safe_load(made.text)
+    assert manifest["kind"] == "Secret" and re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", manifest["metadata"]["name"])
+    told = {name: value for name, value in manifest["stringData"].items() if name != "ca.crt"}
+    if pem := manifest["stringData"].get("ca.crt"):
+        told["PGSSLROOTCERT"] = str(home / "ca.crt")
+        (home / "ca.crt").write_text(pem)
+    passfile = {"PGPASSFILE": str(wanted.passfile)} if wanted.passfile is not None and "PGPASSWORD" not in told else {}
+    return ask(["psql"], wanted, home, {**passfile, **environment, **told})
+
+
 RECIPES: dict[str, Recipe] = {
+    "dotenv": Recipe(as_dotenv, lambda: f"python-dotenv {distribution('python-dotenv')}, {libpq()}"),
+    "terraform": Recipe(as_terraform, lambda: f"python-hcl2 {distribution('python-hcl2')}, {libpq()}"),
+    "kubernetes": Recipe(as_kubernetes, lambda: f"PyYAML {distribution('pyyaml')}, {libpq()}"),
     "psql": Recipe(as_command, libpq),
     "uri": Recipe(as_string, libpq),
     "conninfo": Recipe(as_string, libpq),

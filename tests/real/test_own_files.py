@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+import yaml
 from tests.real.instances import DATABASE, PASSWORD, USER, Place, asks, place
 from tests.real.said import Said
 
@@ -215,3 +216,53 @@ def test_many_at_once_lose_nothing(person: Person) -> None:
     assert person.services.read_text().startswith(SERVICES) and person.services.read_text().count("[shop-") == 2
     assert person.passwords.read_text().count("howdah:") == 2 and person.passwords.read_text().endswith(PASSWORDS)
     assert sorted(path.name for path in person.home.iterdir()) == [".pg_service.conf", ".pgpass"]
+
+
+# --- files for frameworks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_with_its_password_is_all_that_a_pod_needs(person: Person) -> None:
+    """The manifest's own values, the CA among them, in an environment that has nothing else."""
+    manifest = yaml.safe_load(person.good("howdah connect shop --client kubernetes --with-password"))
+    values: dict[str, str] = manifest["stringData"]
+    (person.home / "ca.crt").write_text(values.pop("ca.crt"))
+    values["PGSSLROOTCERT"] = str(person.home / "ca.crt")
+    person.passwords.unlink()
+    assert person.good(f'psql -Atc "{SELECT}"', **values) == f"{USER}@{DATABASE} pooled"
+    url = values["DATABASE_URL"].replace(str(person.place.layout().ca_file), values["PGSSLROOTCERT"])
+    assert person.good(f"psql '{url}' -Atc \"{SELECT}\"") == f"{USER}@{DATABASE} pooled"
+
+
+def test_files_are_written_for_their_owner_alone_and_never_over_others(person: Person) -> None:
+    into = person.home / "site"
+    assert person.good(f"howdah connect shop --client dotenv --with-password --into {into}") == f"wrote {into}/.env"
+    assert stat.S_IMODE((into / ".env").stat().st_mode) == 0o600
+    assert person.good(f'. {into}/.env; psql "$DIRECT_URL" -Atc "{SELECT}"') == f"{USER}@{DATABASE} {person.place.want().port}"
+    before = (into / ".env").read_text()
+    assert person.sh(f"howdah connect shop --client prisma --into {into}").code == 4
+    assert [path.name for path in into.iterdir()] == [".env"] and (into / ".env").read_text() == before
+    assert person.sh("howdah connect shop --client psql --with-password").code == 5
+
+
+DJANGO = """
+import sys
+sys.path.insert(0, {directory!r})
+import django
+from databases import DATABASES
+from django.conf import settings
+settings.configure(DATABASES=DATABASES)
+django.setup()
+from django.db import connections
+for alias in ("default", "direct"):
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT current_user || ' ' || coalesce(inet_server_port()::text, 'pooled')")
+        print(cursor.fetchone()[0])
+    connections[alias].close()
+"""
+
+
+def test_django_reads_its_setting_and_reaches_both_ways(person: Person) -> None:
+    person.good(f"howdah connect shop --client django --into {person.home}")
+    program = [sys.executable, "-c", DJANGO.format(directory=str(person.home))]
+    done = subprocess.run(program, capture_output=True, text=True, env=person.environment, timeout=60, check=False)
+    assert done.stdout.splitlines() == [f"{USER} pooled", f"{USER} {person.place.want().port}"], done.stderr

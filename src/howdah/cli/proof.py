@@ -31,6 +31,10 @@ SslMode = Annotated[
 WriteService = Annotated[
     bool, typer.Option("--write-service", help="write nothing but a section into your pg_service.conf, and the password into your passfile")
 ]
+WithPassword = Annotated[bool, typer.Option("--with-password", help="put the password itself into the text, where it is kept here")]
+Into = Annotated[
+    Path | None, typer.Option("--into", metavar="DIR", help="write the text's files into a directory (0600); none is overwritten")
+]
 RemoveService = Annotated[bool, typer.Option("--remove-service", help="take both out of them again, also when the instance is gone")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", metavar="FILE", help="also write what was found, with all that an auditor needs, as JSON")
@@ -96,6 +100,8 @@ def connect(
     sslmode: SslMode = None,
     write_service: WriteService = False,
     remove_service: RemoveService = False,
+    with_password: WithPassword = False,
+    into: Into = None,
 ) -> None:
     """Write what a client needs to connect: a command, a string or a program, right for its driver and for the pool mode."""
     from howdah.cli import services
@@ -107,13 +113,21 @@ def connect(
     target = request.reading.target(name, via, database, user, sslmode)
     if write_service:
         return services.write(request, name, target)
+    if with_password:
+        target = compose.with_password(request.home, request.reading.found(name), target)
     found = compose.snippet(client, target)
+    if into is not None:
+        return _written(request, compose.write_files(into, found))
     apart = compose.snippet(client, target.unpooled) if target.pooled else None
     shape = {**_shape(found, target), "migrations": apart.text if apart is not None else None}
     request.screen.answer(shape, lambda: found.text.removesuffix("\n").split("\n"))
     for note in (*found.notes, *_apart(target, client)):
         request.screen.note(_remark(request.screen, note))
     return None
+
+
+def _written(request: Request, paths: list[str]) -> None:
+    request.screen.answer({"written": paths}, lambda: [say("wrote {path}", path=path) for path in paths])
 
 
 def _apart(target: Any, client: str) -> Iterator[Phrase]:

@@ -1,8 +1,8 @@
 """What a client writes to reach an instance: one file per client in this folder, found by listing it.
 
 A snippet is pure text, made from a `Target`; every value is quoted once, by the rule of the format that it stands in. Nothing here
-connects, reads a file or knows a password: where a password lies is named (the passfile), never what it is. Modules whose names begin
-with an underscore are what several clients share.
+connects or reads a file: where a password lies is named (the passfile), not what it is, unless that was asked for. Modules whose names
+begin with an underscore are what several clients share.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Literal
 
 from howdah.core.endpoint import Endpoint
 from howdah.core.instance import check_name, shown
-from howdah.errors import Invalid, NotFound
+from howdah.errors import Invalid, NotFound, Unsupported
 from howdah.phrase import Phrase, say
+from howdah.secret import Secret
 
 SslMode = Literal["disable", "require", "verify-full"]
-Language = Literal["sh", "text", "ini", "python", "javascript", "java", "go", "php", "ruby", "csharp", "rust"]
+Language = Literal["sh", "text", "ini", "python", "javascript", "java", "go", "php", "ruby", "csharp", "rust", "hcl", "yaml"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Target:
     instance: str
     prepared: bool  # the pooler carries protocol-level prepared statements from one server connection to the next
     direct: Endpoint | None = None  # of a pooled target: the hop past the pooler
+    password: Secret | None = None  # only where it was asked for: it then stands in the text
+    ca_pem: str | None = None  # beside a password: the authority's certificate itself
 
     @property
     def pooled(self) -> bool:
@@ -93,7 +96,11 @@ def snippet(client: str, target: Target) -> Snippet:
     for value in (target.database, target.user, target.endpoint.host, str(target.ca_file), str(target.passfile or "-")):
         _refuse_unwritable(value)
     render: Callable[[Target], Snippet] = importlib.import_module(f"{__name__}.{client}").snippet
-    return render(target)
+    made = render(target)
+    if target.password is not None and made.text == render(replace(target, password=None)).text:
+        hint = say("its driver reads the passfile or PGPASSWORD; dotenv and kubernetes take a password into their text")
+        raise Unsupported("no_password_in_it", say("cannot write a password into what {client} takes", client=client), hint)
+    return made
 
 
 def _refuse_unwritable(value: str) -> None:

@@ -48,7 +48,22 @@ def snippet(target: Target) -> Snippet:
     )
     needs = ("django>=4.2", _python.PSYCOPG)
     notes = (*_libpq.notes(target), *_notes(target))
-    return Snippet("django", say("Python, Django"), "python", text, f"{target.label}.py", needs, notes)
+    files = {"databases.py": _databases(target), f"{target.label}.py": text}
+    return Snippet("django", say("Python, Django"), "python", text, f"{target.label}.py", needs, notes, files)
+
+
+def _databases(target: Target) -> str:
+    """Return the setting alone, to be imported by settings.py; for `migrate --database direct`, the way past the pooler, too."""
+    ways = {"default": target} | ({"direct": target.unpooled} if target.direct is not None else {})
+    driver = "import psycopg\n\n" if target.shares and target.prepared else ""
+    lines = [line for alias, way in ways.items() for line in (f'"{alias}": {{', *(f"    {each}" for each in _database(way)), "},")]
+    return f"{driver}DATABASES = {{\n{_python.indented(lines, 1)}\n}}\n"
+
+
+def _database(target: Target) -> list[str]:
+    pairs = _libpq.security(target) | {"connect_timeout": _python.TIMEOUT_SECONDS}
+    options = [*_python.entries(pairs), *_python.preparing(target)]
+    return [*_settings(target), '"OPTIONS": {', *(f"    {line}" for line in options), "},"]
 
 
 def _imports(target: Target) -> str:

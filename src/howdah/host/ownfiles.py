@@ -73,6 +73,25 @@ def change(path: Path, edit: Edit, *, private: bool) -> bool:
     raise Failed("not_written", say("cannot write {path}: somebody else writes it again and again", path=path))
 
 
+def add(directory: Path, texts: Mapping[str, str]) -> list[str]:
+    """Write files that are not there yet, 0600, and return their paths; Conflict, and nothing is written, where one is."""
+    paths = {directory / name: text for name, text in texts.items()}
+    for path in paths:
+        if path.is_symlink() or path.exists():
+            hint = say("name another directory, or move it away")
+            raise Conflict("file_there", say("cannot write {path}: it is there already", path=path), hint)
+    try:
+        for path, text in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+    except OSError as error:
+        failed = machine_failed(error, say("write {path}", path=directory))
+        raise failed or Failed("not_written", say("cannot write {path}: {reason}", path=directory, reason=error.strerror)) from error
+    return [str(path) for path in paths]
+
+
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Keep other writers of ours out, without a lock file that would stay in somebody's home: the directory itself is locked."""

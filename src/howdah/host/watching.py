@@ -18,6 +18,7 @@ from howdah.core.advice import Sighting, Source, Watched, Who
 from howdah.core.habits import Habit, habits
 from howdah.errors import Refusal
 from howdah.host import pgbouncer, sql
+from howdah.host.console import Row
 from howdah.host.postgres import Seat
 from howdah.host.session import Session, SqlError
 from howdah.phrase import say
@@ -68,10 +69,10 @@ _STAMP = re.compile(rb"^(?=\d{4}-\d\d-\d\d \S+ \S+ \[\d+\])", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Place:
-    """Where to look: the server, the newest generation of its pooler if there is one, and the server's logs."""
+    """Where to look: the server, each PgBouncer of its pooler, also of an older generation, and the server's logs."""
 
     seat: Seat
-    pooler: Path | None
+    poolers: Sequence[Path]
     pool_mode: str | None
     carries: bool
     pooler_version: tuple[int, ...]
@@ -109,6 +110,9 @@ def watch(place: Place, seconds: float) -> Watched:
                 time.sleep(min(LOOK_SECONDS, left))
         except KeyboardInterrupt:
             cut_short = True
+    if not notes.looks:  # interrupted within the first look, whose session is of no use then
+        with sql.control(place.seat, doing, fresh=True) as session:
+            _look(place, session, notes)
     lasted = time.monotonic() - began
     databases = sorted({who.database for who in notes.present})
     _note_tables(notes)
@@ -124,7 +128,7 @@ def watch(place: Place, seconds: float) -> Watched:
         sightings=frozenset(notes.seen),
         pool_mode=place.pool_mode,
         carries=place.carries,
-        lists_prepared=place.pooler is not None and place.pooler_version >= _LISTS_PREPARED,
+        lists_prepared=bool(place.poolers) and place.pooler_version >= _LISTS_PREPARED,
         statements=since is not None,
         since=since or None,
         logged=logs.whole,
@@ -135,7 +139,7 @@ def watch(place: Place, seconds: float) -> Watched:
 def _look(place: Place, session: Session, notes: _Notes) -> None:
     now = str(_one(session.execute(_NOW))[0])
     for pid, application, user, database, local, idle, query in session.execute(_SESSIONS, [notes.last]):
-        pooled = local and place.pooler is not None
+        pooled = local and bool(place.poolers)
         name = _HOST.sub("", application or "") if pooled else application or ""
         who = notes.by_pid[pid] = Who(name, user, database, "pooled" if pooled else "direct")
         left = habits(query or "")
@@ -181,15 +185,8 @@ def _note_tables(notes: _Notes) -> None:
 
 def _look_at_pooler(place: Place, notes: _Notes) -> None:
     """Ask the pooler who its clients are, and, from 1.21 on, whether they have prepared statements."""
-    if place.pooler is None:
-        return
-    for lane in pgbouncer.lanes(place.pooler.parent, int(place.pooler.name[1:])):
-        _look_at_process(lane, place, notes)
-
-
-def _look_at_process(directory: Path, place: Place, notes: _Notes) -> None:
-    with contextlib.suppress(Refusal), pgbouncer.enter(directory) as console:
-        for row in console.ask("SHOW CLIENTS"):
+    for directory in place.poolers:
+        for row in _clients(directory):
             database, user = row.get("database") or "", row.get("user") or ""
             if database == "pgbouncer" or user == "postgres" or user.startswith("howdah_"):
                 continue
@@ -197,6 +194,12 @@ def _look_at_process(directory: Path, place: Place, notes: _Notes) -> None:
             notes.present.add(who)
             if (row.get("prepared_statements") or "0") != "0":
                 notes.seen.add(Sighting(who, Habit("protocol_prepare", "…"), "pooler"))
+
+
+def _clients(directory: Path) -> list[Row]:
+    with contextlib.suppress(Refusal), pgbouncer.enter(directory) as console:
+        return console.ask("SHOW CLIENTS")
+    return []
 
 
 def _ask_statistics(place: Place, databases: Sequence[str], notes: _Notes) -> str | None:
