@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -326,15 +327,19 @@ def install(names: Sequence[str]) -> None:
             install_packages(packages)
         except (Missing, OSError) as reason:
             print(f"drivers: Debian's packages: {reason}", file=sys.stderr, flush=True)
-    for name in names:
-        driver = DRIVERS[name]
-        if driver.fetch is None or state(name)[0]:
-            continue
-        try:
-            with locked(HOME / name):
-                driver.fetch()
-        except (Missing, OSError) as reason:
-            print(f"drivers: {name}: {reason}", file=sys.stderr, flush=True)
+    with ThreadPoolExecutor(2) as pool:  # some wait for a registry while others compile
+        list(pool.map(_fetch, names))
+
+
+def _fetch(name: str) -> None:
+    fetch = DRIVERS[name].fetch
+    if fetch is None or state(name)[0]:
+        return
+    try:
+        with locked(HOME / name):
+            fetch()
+    except (Missing, OSError) as reason:
+        print(f"drivers: {name}: {reason}", file=sys.stderr, flush=True)
 
 
 def state(name: str) -> tuple[str | None, str]:
