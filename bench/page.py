@@ -36,10 +36,12 @@ def _tables(found: Found) -> Iterator[tuple[str, list[list[str]]]]:
 
 
 def _aims(found: Found) -> list[list[str]]:
-    rows = [["aim", "wanted", "seen", "met"]]
+    rows = [["aim", "wanted", "seen", "met", "of which is known"]]
     for each in found["aims"]:
         wanted = f"{'≥' if each['least'] else '≤'} {each['aim']}"
-        rows.append([each["what"], wanted, f"{each['seen']:.2f}", "yes" if each["met"] else f"no, by {100 * each['missed_by']:.0f} %"])
+        rows.append(
+            [each["what"], wanted, f"{each['seen']:.2f}", "yes" if each["met"] else f"no, by {100 * each['missed_by']:.0f} %", each["why"]]
+        )
     return rows
 
 
