@@ -82,7 +82,7 @@ def clients() -> tuple[str, ...]:
     """Return the names of all clients, read from the files of this folder.
 
     >>> " ".join(clients()[:4]), len(clients()) > 20
-    ('asyncpg conninfo django dotnet', True)
+    ('asyncpg conninfo django dotenv', True)
     """
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
