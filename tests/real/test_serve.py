@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import random
 import signal
+import ssl
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import pytest
 from tests.real.instances import Place, Voice, kill, known, place, prove
-from tests.real.served import Served, begin, serving, wait
+from tests.real.served import ADMIN, PASSWORD, Browser, Served, begin, serving, wait
 
 from howdah.errors import Conflict
 from howdah.host import process
@@ -152,6 +156,38 @@ def test_two_of_them_share_a_store(here: Place) -> None:
             wait(lambda: idle(here))
             assert repairs(here) == count + 1, "one of them put it right, and the other found it so"
     prove(here)
+
+
+def test_on_an_address_that_others_reach_it_speaks_tls(here: Place) -> None:
+    served = begin(here.home, host="0.0.0.0")
+    try:
+        trusted = ssl.create_default_context(cafile=here.layout().ca_file)
+
+        def answer() -> bytes:
+            with suppress(OSError), urllib.request.urlopen(f"https://127.0.0.1:{served.port}/healthz", context=trusted, timeout=10) as told:
+                return bytes(told.read())
+            return b""
+
+        wait(lambda: answer() == b"ok\n", 60, served.said)
+        with suppress(OSError):
+            assert Browser(served.port).ask("/healthz")[0] != 200, "it answered without TLS"
+        cookie = urllib.request.Request(
+            f"https://127.0.0.1:{served.port}/sign-in", f"name={ADMIN}&password={urllib.parse.quote(PASSWORD)}".encode(), method="POST"
+        )
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusted), _Stay())
+        said = opener.open(cookie, timeout=60).headers["set-cookie"]
+        assert said.startswith("__Host-howdah=") and all(word in said.lower() for word in ("secure", "httponly", "samesite=lax"))
+    finally:
+        assert served.end() == 0
+
+
+class _Stay(urllib.request.HTTPErrorProcessor):
+    """Takes an answer as it is, and follows nothing."""
+
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
+        return response
+
+    https_response = http_response
 
 
 def test_a_port_that_is_taken_and_an_address_that_is_none_are_refused(here: Place) -> None:

@@ -65,6 +65,14 @@ def test_two_takers_never_get_the_same(home: Path) -> None:
     assert [postgres.data_ready(seat.layout.data) for seat in seats] == got
 
 
+def test_what_a_killed_initdb_left_is_in_nobodys_way(home: Path) -> None:
+    seat = at(new_seat(home), "killed")
+    make(seat)
+    (seat.layout.root / "pg.new" / "data").mkdir(parents=True)
+    assert spares.claim(home, MAJOR, seat)
+    assert not (seat.layout.root / "pg.new").exists()
+
+
 def test_each_spare_is_a_cluster_of_its_own(home: Path) -> None:
     found = set()
     for name in ("one", "two"):

@@ -77,6 +77,7 @@ def claim(home: Path, major: int, seat: Seat) -> bool:
     """Make a spare the instance's directory, whose parent must be there; False when there is none. Those of another shape go."""
     target = seat.layout.root
     postgres.refuse_remains(seat.layout.pg)
+    files.remove(target / "pg.new")  # of an initdb that was killed, when there was no spare yet
     for spare in _ready(home, major):
         if _shape(spare) != stamp() or not postgres.data_ready(spare / "pg" / "data"):
             _put_aside(spare)
