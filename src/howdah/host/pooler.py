@@ -341,13 +341,14 @@ def _words(directory: Path) -> str:
 
 def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> int:
     """End a generation and take its directories away; return how many clients were connected then."""
-    directories = pgbouncer.lanes(seat.layout.pool, number)
-    if drain_seconds:
-        _let_leave(directories)
-    left = sum(len(_sessions(directory)) for directory in directories)
+    directories, left = pgbouncer.lanes(seat.layout.pool, number), 0
     for directory in _standing(seat.layout, number, directories):
+        # One by one: until the newest is steered to again, those that are left of this generation may be given logins
+        if drain_seconds:
+            _let_leave([directory])
+        left += len(_sessions(directory))
         _close(directory)
-    _steer_again(seat.layout)
+        _steer_again(seat.layout)
     for directory in reversed(directories):  # the first one last: by it the generation is known
         files.remove(directory)
     return left
