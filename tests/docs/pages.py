@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.real.instances import stock
 from tests.real.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,8 +197,11 @@ class Shell:
 
 
 @contextmanager
-def shell(language: str = "en") -> Iterator[Shell]:
-    """Make a state of its own with `howdah` on PATH and as ./howdah; leave no process and no file behind."""
+def shell(language: str = "en", *, spared: bool = False) -> Iterator[Shell]:
+    """Make a state of its own with `howdah` on PATH and as ./howdah; leave no process and no file behind.
+
+    One that is `spared` has a spare data directory, and makes no further ones.
+    """
     place = Path(tempfile.mkdtemp(prefix="d"))
     place.chmod(0o711)
     home, own = place / "h", place / "own"
@@ -210,6 +214,10 @@ def shell(language: str = "en") -> Iterator[Shell]:
     python = Path(sys.executable).parent
     environment = {"PATH": f"{own}:{python}:{system}", "HOME": str(own), "HOWDAH_HOME": str(home), "HOWDAH_LANG": language, **kept}
     environment["LC_ALL"] = "C.UTF-8"
+    if spared:
+        home.mkdir(mode=0o711)
+        stock(home)
+        environment["HOWDAH_SPARES"] = "0"
     made = Shell(home, environment)
     try:
         yield made

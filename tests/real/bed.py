@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.real import heard
+from tests.real.instances import served_by, stock
 from tests.real.servers import free_port
 
 from howdah import compose
@@ -67,7 +68,9 @@ class Bed:
 
 @contextmanager
 def made(home: Path, name: str, extensions: Mapping[str, Mapping[str, str]], parameters: Mapping[str, str] | None = None) -> Iterator[Bed]:
-    service, host = compose.service(home, trash_seconds=0), compose.local_host(home)
+    stock(home)
+    service = served_by(compose.service(home, trash_seconds=0), replace(compose.local_host(home), spawn_howdah=lambda words: None))
+    host = compose.local_host(home)
     try:
         wish = Creation(name, port=free_port(), extensions=extensions, parameters=parameters or {}, database="shop", user="app")
         password = service.create(wish, CALLER).password

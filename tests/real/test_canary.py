@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ import pytest
 from tests.conftest import processes_below
 from tests.real.test_cli_walk import Shell
 from tests.real.test_cli_walk import shell as shell
+
+from howdah.host.process import wait_until
 
 CORE = "CANARY93417xyzzy"
 GIVEN, LATER, WRONG, REFUSED = (f"{CORE}-{word} 'q\"\\ü%" for word in ("given", "later", "wrong", "refused"))
@@ -150,7 +153,9 @@ def test_no_password_is_anywhere_but_in_the_passfile(shell: Shell) -> None:
 def test_the_search_finds_what_it_is_for(tmp_path: Path, form: bytes) -> None:
     (tmp_path / "log").write_bytes(b"a line\n" * 10 + form + b"\n")
     assert files_with(tmp_path, needles(CORE)) == {"log"}
-    pid = os.spawnve(os.P_NOWAIT, "/bin/sleep", ["sleep", "0.3"], {"SECRET": form.decode()})
+    pid = os.spawnve(os.P_NOWAIT, "/bin/sleep", ["sleep", "60"], {"SECRET": form.decode()})
     with watched(needles(CORE)) as hits:
+        seen = wait_until(lambda: any("environ" in each for each in hits), 30)
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    assert any("environ" in each for each in hits)
+    assert seen

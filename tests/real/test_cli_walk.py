@@ -16,6 +16,8 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from tests.real.instances import stock
+from tests.real.servers import free_port
 
 from howdah.settings import SETTINGS
 
@@ -56,6 +58,9 @@ def shell() -> Iterator[Shell]:
     above = Path(mkdtemp(prefix="w"))
     above.chmod(0o711)  # as root, the servers are other users
     person = Shell(above / "h")
+    person.home.mkdir(mode=0o711)
+    stock(person.home)
+    person.environment["HOWDAH_SPARES"] = "0"  # the documents' first pages begin with nothing, and make them
     yield person
     for each in json.loads(person.run("list", "--json").stdout):
         person.run("delete", each["name"], "--yes")
@@ -93,14 +98,6 @@ def test_the_walk_of_the_tutorial(shell: Shell) -> None:
     shell.run("show", "shop", code=3)
     assert shell.json("list") == [] and shell.json("list", "--trash") == []
     assert_nothing_left(shell, seen)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def assert_nothing_left(shell: Shell, seen: Any) -> None:
