@@ -29,6 +29,8 @@ NEEDED = (
     "typing_extensions",
     "pygments",
     "typer",
+    "hypothesis",
+    "sortedcontainers",
 )
 LIFE = ["tests/real/test_life.py", "-k", "create or stop_and_start or keeps_pooled or refuses or delete or reloaded"]
 CRASH = ["tests/real/test_crash.py", "-k", "takeover or parameter or delete"]
