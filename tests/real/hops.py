@@ -38,7 +38,7 @@ PGBOUNCER = (
 OWNER = "postgres" if os.geteuid() == 0 else None
 MODES = ("session", "transaction", "statement")
 HOPS = (None, "session", "transaction")
-SECONDS = 30.0
+SECONDS = 60.0
 CLEAN = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
 
 # The names as Howdah itself would take them; the endpoint's certificate is for 127.0.0.1 and not for OTHER_NAME, where all listen too.
