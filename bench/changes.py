@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.load import Wish
 from bench.stopwatch import free_port, howdah
@@ -21,8 +22,12 @@ from bench.stopwatch import free_port, howdah
 from howdah.catalog.extensions import extension
 from howdah.core.lanes import PEERS_SINCE
 
+if TYPE_CHECKING:
+    from howdah.core.instance import Instance
+    from howdah.host.local import LocalHost
+
 NAME, USER, DATABASE = "shop", "app", "app_db"
-Kind = Literal["reload", "restart", "takeover", "statements"]
+Kind = Literal["reload", "restart", "takeover", "statements", "fault"]
 # The settings of the pooler that a reload changes, each with a value that is not its default; a round adds its number to it
 RELOADED = {
     "max_client_conn": 900,
@@ -113,6 +118,7 @@ class Change:
     kind: Kind
     ready: Act | None = None  # done before, outside of the measurement
     leaves_port: bool = False  # new logins have to come to another port from then on
+    act: Act | None = None  # done before the commands, within the measurement
 
     @property
     def ends_direct(self) -> bool:
@@ -121,6 +127,8 @@ class Change:
 
     def make(self, bed: Bed) -> float:
         """Make it; return the milliseconds of its commands."""
+        if self.act is not None:
+            self.act(bed)
         return sum(bed.run(*words) for words in self.words)
 
 
@@ -181,6 +189,51 @@ def _statements() -> Iterator[Change]:
     yield Change("user-delete", "`users delete`", (("users", "delete", NAME, "anna", "--yes"),), "statements")
     yield Change("database-add", "`databases add`", (("databases", "add", NAME, "second"),), "statements")
     yield Change("database-delete", "`databases delete`", (("databases", "delete", NAME, "second", "--yes"),), "statements")
+
+
+def faults() -> tuple[Change, ...]:
+    """Return what may befall an instance unasked: some clients are cut, and the question is who and for how long."""
+    repair = (("repair", NAME),)
+    return (
+        Change("kill-backend", "one pooled server session ended (`pg_terminate_backend`)", (), "fault", act=_end_backend),
+        Change("kill-pgbouncer", "`kill -9` of PgBouncer", (), "fault", act=_kill_pgbouncer),
+        Change("kill-postgres", "`kill -9` of PostgreSQL, then `repair`", repair, "fault", act=_kill_postgres),
+    )
+
+
+def _seen(bed: Bed) -> tuple[LocalHost, Instance]:
+    from howdah import compose
+
+    [seen] = compose.service(bed.home).all()
+    return compose.local_host(bed.home), seen.instance
+
+
+def _end_backend(bed: Bed) -> None:
+    from howdah.host import sql
+    from howdah.phrase import say
+
+    host, want = _seen(bed)
+    with sql.control(host.seat(want), say("end a session")) as session:
+        session.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}' AND client_addr IS NULL LIMIT 1")
+
+
+def _kill_pgbouncer(bed: Bed) -> None:
+    from howdah.host import pgbouncer, process
+
+    host, want = _seen(bed)
+    pool = host.layout(want.id).pool
+    for number in pgbouncer.numbers(pool)[-1:]:
+        [member] = pgbouncer.members(host.layout(want.id).generation(number))
+        process.send(member, signal.SIGKILL)
+
+
+def _kill_postgres(bed: Bed) -> None:
+    from howdah.host import postgres, process
+
+    host, want = _seen(bed)
+    server = postgres.postmaster(host.seat(want))
+    assert server is not None
+    process.send(server, signal.SIGKILL)
 
 
 def copied(home: Path, pgbouncer: Path) -> Bed:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from bench.changes import Bed, Change, changes, copied
+from bench.changes import Bed, Change, Kind, changes, copied, faults
 from bench.load import Load, Window, load
 from bench.stopwatch import end, new_home, surroundings
 
@@ -90,8 +91,8 @@ def bare_restart(bed: Bed) -> float:
 def one_round(bed: Bed, other: Path, number: int, rows: dict[str, Row]) -> list[int]:
     """Make every change once; return lost and doubled writes."""
     lost: list[int] = []
-    for kind in ("reload", "restart", "takeover", "statements"):
-        every = [each for each in changes(bed, other, number) if each.kind == kind]
+    for kind in get_args(Kind):
+        every = [each for each in (*changes(bed, other, number), *faults()) if each.kind == kind]
         bare = bare_restart(bed) if kind == "restart" else None
         with load(bed.wish(clients=CLIENTS, direct_clients=DIRECT, pause=PAUSE)) as under_way:
             for change in every:
@@ -114,15 +115,12 @@ def _measure(change: Change, bed: Bed, under_way: Load, row: Row, bare: float | 
 
 def table(rows: Sequence[Row]) -> str:
     """Return what was measured, in Markdown."""
-    heads = (
-        "| change | failed transactions | failed logins | longest stall ms | control ms "
-        "| limit ms | within | direct sessions ended | takes ms |"
-    )
+    heads = "| change | failed transactions | failed logins | longest stall ms | control ms | limit ms | within | direct ended | takes ms |"
     lines = [heads, "|---|---:|---:|---:|---:|---:|---|---:|---:|"]
     for row in rows:
         stall = f"{statistics.median(row.stalls):.0f} ({min(row.stalls):.0f}–{max(row.stalls):.0f})"
         control = f"{statistics.median(row.controls):.0f} ({min(row.controls):.0f}–{max(row.controls):.0f})"
-        verdict = "yes" if row.within else "**no**"
+        verdict = "-" if row.kind == "fault" else "yes" if row.within else "**no**"
         takes = f"{statistics.median(row.took):.0f}"
         logins = "another port" if row.leaves_port else str(row.failed_logins)
         counts = f"{row.failed} of {row.transactions} | {logins}"
@@ -136,6 +134,7 @@ def measured(rounds: int, pgbouncer: Path, other: Path) -> dict[str, Any]:
     where = surroundings()
     try:
         bed = copied(home, pgbouncer)
+        os.environ.update(bed.environment)
         bed.create()
         version = ".".join(map(str, bed.version))
         for number in range(rounds):
