@@ -1,6 +1,6 @@
 """What each change costs clients: `python -m bench.disruption [ROUNDS]`, from the root of the clone; about three minutes a round.
 
-Every round makes each change once under the same load (`bench.load`), a control of the same length before each. A stall is the longest
+Every round makes each change once under the same load (`bench.load`), a control of about the same length after each. A stall is the longest
 time that any client waited for a commit in a window; of the rounds the middle one counts. A restart is held against a bare one of the
 same settings, made in the same round: CHECKPOINT, a fast stop, a start. What was measured is written to `bench/disruption.json`, from which
 the page for people is made (`tools/reference.py`).
@@ -25,7 +25,7 @@ from bench.stopwatch import end, new_home, surroundings
 
 RESULT = Path(__file__).parent / "disruption.json"
 CLIENTS, DIRECT, PAUSE = 8, 2, 0.01
-CONTROL_SECONDS = 1.0
+CONTROL_SECONDS = (1.0, 5.0)  # at least, at most
 MARGIN = 50.0  # milliseconds that a change may stall beyond its control
 TIMES = 2.0  # of a bare restart that one behind the pooler may stall
 
@@ -107,9 +107,10 @@ def one_round(bed: Bed, other: Path, number: int, rows: dict[str, Row]) -> list[
 def _measure(change: Change, bed: Bed, under_way: Load, row: Row, bare: float | None) -> None:
     if change.ready is not None:
         change.ready(bed)
-    control = under_way.control(CONTROL_SECONDS)
     with under_way.window(change.key) as seen:
         took = change.make(bed)
+    least, most = CONTROL_SECONDS
+    control = under_way.control(min(max(seen.seconds, least), most))
     row.add(took, control, seen, bare)
 
 

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import disruption  # beside this file
+
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 SOURCE = ROOT / "src" / "howdah"
@@ -470,7 +472,14 @@ def _both(plain: str, carried: str) -> str:
 
 # ------------------------------------------------------------------------------------------------ all of them
 
+
+def clients() -> str:
+    """Return the page of what happens to clients, from what was measured."""
+    return page(disruption.TITLE, *disruption.page(table))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "../explanation/what-happens-to-my-clients.md": clients,
     "parameters.md": parameters,
     "extensions.md": extensions,
     "commands.md": commands,
