@@ -149,6 +149,9 @@ def _reloads(bed: Bed, round_: int) -> Iterator[Change]:
     yield Change("reload", "`params set work_mem=…`", _params(f"work_mem={9 + round_}MB"), "reload")
     yield Change("ssl-off", "`params set ssl=off`", _params("ssl=off"), "reload")
     yield Change("ssl-on", "`params set ssl=on --keep-plaintext`", _params("ssl=on", "--keep-plaintext"), "reload")
+    yield Change("certificates", "`certificates renew`", (("certificates", "renew", NAME),), "reload")
+    turns = (("ca", "rotate"), ("ca", "switch", "--yes"), ("ca", "finish", "--yes"))
+    yield Change("authority", "`ca rotate`, `ca switch`, `ca finish`", turns, "reload")
     known = {name: value for name, value in RELOADED.items() if bed.version >= extension("pooler").settings[name].since}
     each = [_pooler(f"{name}={(value + round_) % 2 if name in _SWITCHES else value + round_}") for name, value in known.items()]
     yield Change("pooler-settings", f"`extensions set pooler …`: each of {len(each)} settings, one after another", tuple(each), "reload")
