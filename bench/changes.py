@@ -180,6 +180,8 @@ def _takeovers(bed: Bed, other_pgbouncer: Path, round_: int) -> Iterator[Change]
         yield Change(f"processes-{count}", f"`extensions set pooler processes={count}`", (_pooler(f"processes={count}"),), "takeover")
     for mode in ("session", "transaction"):
         yield Change(f"pool-mode-{mode}", f"`extensions set pooler pool_mode={mode}`", (_pooler(f"pool_mode={mode}"),), "takeover")
+    for count in (2, 1) if bed.version >= extension("pooler").settings["processes"].since else ():
+        yield Change(f"processes-{count}", f"`extensions set pooler processes={count}`", (_pooler(f"processes={count}"),), "takeover")
     upgrade = "PgBouncer replaced by an upgrade, then `repair`"
     yield Change("pgbouncer-upgrade", upgrade, (("repair", NAME),), "takeover", lambda on: _put(other_pgbouncer, on.pgbouncer))
     yield Change(

@@ -473,13 +473,13 @@ def _both(plain: str, carried: str) -> str:
 # ------------------------------------------------------------------------------------------------ all of them
 
 
-def clients() -> str:
+def disruptions() -> str:
     """Return the page of what happens to clients, from what was measured."""
     return page(disruption.TITLE, *disruption.page(table))
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "../explanation/what-happens-to-my-clients.md": clients,
+    "../explanation/what-happens-to-my-clients.md": disruptions,
     "parameters.md": parameters,
     "extensions.md": extensions,
     "commands.md": commands,
