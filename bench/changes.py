@@ -149,9 +149,6 @@ def _reloads(bed: Bed, round_: int) -> Iterator[Change]:
     yield Change("reload", "`params set work_mem=…`", _params(f"work_mem={9 + round_}MB"), "reload")
     yield Change("ssl-off", "`params set ssl=off`", _params("ssl=off"), "reload")
     yield Change("ssl-on", "`params set ssl=on --keep-plaintext`", _params("ssl=on", "--keep-plaintext"), "reload")
-    yield Change("certificates", "`certificates renew`", (("certificates", "renew", NAME),), "reload")
-    turns = (("ca", "rotate"), ("ca", "switch", "--yes"), ("ca", "finish", "--yes"))
-    yield Change("authority", "`ca rotate`, `ca switch`, `ca finish`", turns, "reload")
     known = {name: value for name, value in RELOADED.items() if bed.version >= extension("pooler").settings[name].since}
     each = [_pooler(f"{name}={(value + round_) % 2 if name in _SWITCHES else value + round_}") for name, value in known.items()]
     yield Change("pooler-settings", f"`extensions set pooler …`: each of {len(each)} settings, one after another", tuple(each), "reload")
@@ -180,8 +177,6 @@ def _takeovers(bed: Bed, other_pgbouncer: Path, round_: int) -> Iterator[Change]
         yield Change(f"processes-{count}", f"`extensions set pooler processes={count}`", (_pooler(f"processes={count}"),), "takeover")
     for mode in ("session", "transaction"):
         yield Change(f"pool-mode-{mode}", f"`extensions set pooler pool_mode={mode}`", (_pooler(f"pool_mode={mode}"),), "takeover")
-    for count in (2, 1) if bed.version >= extension("pooler").settings["processes"].since else ():
-        yield Change(f"processes-{count}", f"`extensions set pooler processes={count}`", (_pooler(f"processes={count}"),), "takeover")
     upgrade = "PgBouncer replaced by an upgrade, then `repair`"
     yield Change("pgbouncer-upgrade", upgrade, (("repair", NAME),), "takeover", lambda on: _put(other_pgbouncer, on.pgbouncer))
     yield Change(
