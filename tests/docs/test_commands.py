@@ -20,6 +20,8 @@ NOT_RUN = {
     ): "there is no copy before a schema has changed",
     ("README.md", "git clone <this repository> howdah && cd howdah"): "it clones, and installs Debian packages",
     ("docs/how-to/start-after-a-reboot.md", "howdah service install"): "it tells this machine's systemd",
+    ("docs/how-to/run-serve.md", "howdah serve                              # http://127.0.0.1:8779"): "it goes on until it is ended",
+    ("docs/how-to/run-serve.md", "sudo howdah service install --serve 127.0.0.1:8779"): "it tells this machine's systemd",
     ("README.md", "pipx install ./howdah     # the clone, or an address of it"): "it installs a package from the clone",
 }
 RUN = [page for page in pages.PAGES if pages.commands(page)]

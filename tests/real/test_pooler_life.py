@@ -344,3 +344,18 @@ def test_a_login_in_progress_is_no_session_yet(here: Place) -> None:
     finally:
         here.console("RESUME")
     knocking.close()
+
+
+def test_every_address_may_take_the_place_of_one(here: Place) -> None:
+    """Who listens on just 127.0.0.1, as the older generation does, is reached before the newer on 0.0.0.0; that one is proven elsewhere."""
+    listen = list(here.want().pooled.listen)
+    with here.login() as kept:
+        assert scalar(kept, "SELECT 1") == 1
+        here.service.set_reach("shop", ["pooled"], ["0.0.0.0"], [], [], asks("endpoints set"))
+        assert scalar(kept, "SELECT 2") == 2
+        assert here.ask("SELECT 3", host="127.0.0.3", sslmode="require") == 3
+    assert here.repair() in ((), ("RetirePooler",))
+    prove(here)
+    here.service.set_reach("shop", ["pooled"], listen, [], [], asks("endpoints set"))
+    assert here.repair() in ((), ("RetirePooler",))
+    prove(here)

@@ -32,6 +32,8 @@ LOAD_WORD, LOAD_HALF, JUMP_EQUAL, MODULO = 0x20, 0x28, 0x15, 0x94
 NETWORK_HEADER, RANDOM = -0x100000, -0x1000 + 56
 TCP_ESTABLISHED = 1
 KNOCK_SECONDS = 5.0
+# Every address by which this machine reaches itself, as far as any is likely to be free (127.0.0.0/8 is loopback as a whole)
+_LOOPBACKS = {"0.0.0.0": tuple(f"127.0.0.{last}" for last in range(1, 17)), "::": ("::1",)}
 ANSWER_SECONDS = 20.0
 
 Group = tuple[str, int]
@@ -51,7 +53,7 @@ def steer(lanes: Sequence[Path], *, seconds: float = ANSWER_SECONDS) -> bool:
         programs = {group: program(group, likely[group], ports[group]) for group in groups}
         if not tell(lanes[0], programs, "steering" if already else "knocking", seconds=seconds):
             return False
-        own = {group: _opened(group, sent, lanes) for group, sent in knocks.items()}
+        own = {group: _opened(group, sent, lanes) if _way(group) else likely[group] for group, sent in knocks.items()}
     if not tell(lanes[0], {group: program(group, places) for group, places in own.items()}, "steering", seconds=seconds):
         return False
     _note(lanes[0], joined)
@@ -128,11 +130,24 @@ def _knocks(joined: Mapping[Group, Collection[int]]) -> Iterator[dict[Group, lis
         yield made
 
 
+def _way(group: Group) -> str | None:
+    """Return an address by which one comes to this group, and to nobody who listens on a narrower one; None where there is none.
+
+    Who comes to 127.0.0.1 is served by a socket on just that address, as an older generation may have it, before one on 0.0.0.0.
+    """
+    address, port = _canonical(group)
+    if address not in _LOOPBACKS:
+        return address
+    narrower = {at for at, number, _ in listening(_family(group)) if number == port}
+    return next((each for each in _LOOPBACKS[address] if each not in narrower), None)
+
+
 def _opened(group: Group, knocks: Sequence[socket.socket], lanes: Sequence[Path]) -> list[int]:
     """Knock at every place at once; return those that these directories' PgBouncers opened, or raise `Failed` when one did not."""
+    way = _way(group) or wire.dial(group[0])
     for each in knocks:
         each.setblocking(False)
-        each.connect_ex((wire.dial(group[0]), group[1]))
+        each.connect_ex((way, group[1]))
     waiting, own, deadline = dict(enumerate(knocks)), dict[Path, int](), time.monotonic() + KNOCK_SECONDS
     silent = set(waiting)
     while len(own) < len(lanes) and time.monotonic() < deadline:
