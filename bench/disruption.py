@@ -26,6 +26,7 @@ from bench.stopwatch import end, new_home, surroundings
 RESULT = Path(__file__).parent / "disruption.json"
 CLIENTS, DIRECT, PAUSE = 8, 2, 0.01
 CONTROL_SECONDS = (1.0, 5.0)  # at least, at most
+FAULT_SECONDS = 3.0  # how long clients may take to come back
 MARGIN = 50.0  # milliseconds that a change may stall beyond its control
 TIMES = 2.0  # of a bare restart that one behind the pooler may stall
 
@@ -47,6 +48,7 @@ class Row:
     failed: int = 0
     failed_logins: int = 0
     direct_ended: int = 0
+    words: list[str] = field(default_factory=list)  # of the first failures
 
     def add(self, took: float, control: Window, seen: Window, bare: float | None) -> None:
         """Add a round."""
@@ -58,6 +60,7 @@ class Row:
         self.failed += seen.pooled.failed
         self.failed_logins += 0 if self.leaves_port else seen.logins.failed
         self.direct_ended += seen.direct.ended
+        self.words += [*seen.pooled.words, *([] if self.leaves_port else seen.logins.words)]
         if bare is not None:
             self.bare.append(bare)
 
@@ -107,7 +110,7 @@ def one_round(bed: Bed, other: Path, number: int, rows: dict[str, Row]) -> list[
 def _measure(change: Change, bed: Bed, under_way: Load, row: Row, bare: float | None) -> None:
     if change.ready is not None:
         change.ready(bed)
-    with under_way.window(change.key) as seen:
+    with under_way.window(change.key, settle=FAULT_SECONDS if change.kind == "fault" else 0.3) as seen:
         took = change.make(bed)
     least, most = CONTROL_SECONDS
     control = under_way.control(min(max(seen.seconds, least), most))
@@ -130,17 +133,17 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def measured(rounds: int, pgbouncer: Path, other: Path) -> dict[str, Any]:
-    """Measure so many rounds with a PgBouncer, upgraded to another one in the middle of each."""
+    """Measure so many rounds with two PgBouncers in turn: in the middle of each, one is upgraded to the other."""
     home, rows, lost = new_home(), dict[str, Row](), list[int]()
     where = surroundings()
     try:
         bed = copied(home, pgbouncer)
         os.environ.update(bed.environment)
         bed.create()
-        version = ".".join(map(str, bed.version))
+        version = f"{_version(bed)} and {_version(Bed(home, other, bed.postgres))} in turn"
         for number in range(rounds):
             lost += one_round(bed, other if number % 2 == 0 else pgbouncer, number, rows)
-            print(f"PgBouncer {version}: round {number + 1} of {rounds}", file=sys.stderr)
+            print(f"PgBouncers {version}: round {number + 1} of {rounds}", file=sys.stderr)
     finally:
         end(home)
     found = [{**dataclasses.asdict(row), "limit": row.limit, "within": row.within} for row in rows.values()]
@@ -152,6 +155,10 @@ def measured(rounds: int, pgbouncer: Path, other: Path) -> dict[str, Any]:
         "doubled": sum(lost[1::2]),
         "rows": found,
     }
+
+
+def _version(bed: Bed) -> str:
+    return ".".join(map(str, bed.version))
 
 
 def report(found: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ _ANSWER_SECONDS = 60
 _KEPT_WORDS = 5
 _TABLE = "witness_of_load"
 _CREATE = f"CREATE TABLE IF NOT EXISTS {_TABLE} (client text NOT NULL, number bigint NOT NULL, written timestamptz DEFAULT now())"
+_INDEX = f"CREATE INDEX IF NOT EXISTS {_TABLE}_place ON {_TABLE} (client, number)"  # not unique: what is doubled is to be seen
 _WRITE = f"INSERT INTO {_TABLE} (client, number) VALUES (%s, %s)"
 _READ = f"SELECT count(*) FROM {_TABLE} WHERE client = %s AND number = %s"
 
@@ -307,6 +308,7 @@ def main() -> None:
     wish = Wish(**json.loads(sys.stdin.readline()))
     with psycopg.connect(wish.direct, autocommit=True) as session:
         session.execute(_CREATE)
+        session.execute(_INDEX)
     clients = _Clients(wish).begin()
     _answer(sys.stdout, {"begun": True})
     for line in sys.stdin:
