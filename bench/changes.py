@@ -45,7 +45,6 @@ RELOADED = {
     "client_login_timeout": 20,
     "client_idle_timeout": 3600,
     "idle_transaction_timeout": 60,
-    "transaction_timeout": 120,
     "query_timeout": 60,
     "query_wait_timeout": 70,
     "tcp_keepidle": 50,

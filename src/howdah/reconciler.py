@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from howdah.core.host import Host, Pulse, Refused
 from howdah.core.instance import Hold, Instance
-from howdah.core.observed import PARTS, Observed, Part
+from howdah.core.observed import PARTS, Part
 from howdah.core.operation import Line, Operation, Outcome
 from howdah.core.plan import Engine, next_steps
 from howdah.core.remember import Store, refusal_record
@@ -28,16 +28,6 @@ _TRIES = 3
 
 # what a server rejected, and what cannot be beside what is there: trying again would never make it hold
 _WISH_AT_FAULT = (Refused, Conflict, Invalid, Unsupported)
-
-
-def _serves(want: Instance, seen: Observed) -> bool:
-    """Tell whether clients may be there who feel what is done: the port that they are to come to serves already."""
-    if not want.settled or want.state != "running" or seen.server.state != "ready":
-        return False
-    if want.pooler is None:
-        return (want.direct.listen[0], want.port) in seen.server.listens
-    newest = seen.pooler[-1] if seen.pooler else None
-    return newest is not None and newest.reachable and (want.pooled.listen[0], want.hop_port("pooled")) in newest.addresses
 
 
 OnStep = Callable[[Step], None]
@@ -140,7 +130,7 @@ class Reconciler:
                 steps = next_steps(concerns, want, seen, given_up)
             if not steps:
                 return self._done_but(want, account.operation, tuple(given_up.values()))
-            if turn == 0 and _serves(want, seen):
+            if turn == 0 and want.settled and want.state == "running":
                 pulse = felt.enter_context(self.host.feel(want))
             for step in steps:
                 tries[step.key] += 1

@@ -163,7 +163,7 @@ server_login_retry = 0.1
 tcp_keepcnt = 6
 tcp_keepidle = 60
 tcp_keepintvl = 10
-{timeout}"""
+"""
 
 REQUIRE = f"""\
 client_tls_sslmode = require
@@ -186,7 +186,6 @@ def test_pgbouncer_ini(want: Instance, number: tuple[int, ...]) -> None:
         peers="[peers]\n9 = host='/srv/howdah/instances/abcd1234/pool/g1' port=6432\n" if number >= (1, 19) else "",
         id="peer_id = 9\n" if number >= (1, 19) else "",
         prepared="max_prepared_statements = 200\n" if number >= (1, 21) else "",
-        timeout="transaction_timeout = 0\n" if number >= (1, 25) else "",
     )
     assert ini(want, replace(FACTS, pooler_version=number)) == f"{expected}{LAST}{files.digest(expected)}\n"
 

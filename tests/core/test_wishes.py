@@ -258,9 +258,9 @@ def test_a_setting_that_this_pgbouncer_does_not_know_is_refused() -> None:
     old = facts(1, 18)
     refused(lambda: added(WANT, "pooler", old, max_prepared_statements="9"), Invalid, "unsupported_setting")
     want = added(WANT, "pooler", old)
-    asked = {"transaction_timeout": "9"}
-    refused(lambda: wishes.with_extension_settings(want, "pooler", asked, facts(1, 24)), Invalid, "unsupported_setting")
-    assert wishes.with_extension_settings(want, "pooler", asked, facts(1, 25))[0].extensions["pooler"]["transaction_timeout"] == "9"
+    asked = {"max_prepared_statements": "9"}
+    refused(lambda: wishes.with_extension_settings(want, "pooler", asked, facts(1, 20)), Invalid, "unsupported_setting")
+    assert wishes.with_extension_settings(want, "pooler", asked, facts(1, 21))[0].extensions["pooler"]["max_prepared_statements"] == "9"
 
 
 def test_settings_of_an_extension_change_each_in_their_way() -> None:

@@ -34,8 +34,8 @@ class WantedFile:
 class Pulse(Protocol):
     """How an instance feels to a new client while something is done to it."""
 
-    def longest(self) -> float:
-        """Return the longest wait of a new login since this was asked last, in milliseconds."""
+    def longest(self) -> float | None:
+        """Return the longest wait of a new login since this was asked last, in milliseconds; None where nobody was served."""
         ...
 
 

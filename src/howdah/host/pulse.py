@@ -18,6 +18,7 @@ from howdah.host import outside
 _BETWEEN_SECONDS = 0.02
 _AGAIN_SECONDS = 0.01
 _BEAT_SECONDS = 10.0
+_FIRST_SECONDS = 0.5
 _UNKNOWN = "no such user"  # an answer, too: PgBouncer has asked PostgreSQL
 
 
@@ -32,19 +33,24 @@ class Pulse:
         self._lock = threading.Lock()
         self._longest = 0.0
         self._since = 0.0  # when the wish came that is not met yet; 0 between two
+        self._felt = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin, where new clients are served now: nobody waits for what does not serve."""
+        self._felt = self._beat(_FIRST_SECONDS)
+        if self._felt:
+            self._thread.start()
 
     def end(self) -> None:
         """Stop, and do not wait for a beat under way."""
         self._ending.set()
 
-    def longest(self) -> float:
-        """Return the longest wait since this was asked last, also one that is not over."""
+    def longest(self) -> float | None:
+        """Return the longest wait since this was asked last, also one that is not over; None where nobody was served."""
+        if not self._felt:
+            return None
         with self._lock:
             now = (time.monotonic() - self._since) * 1000 if self._since else 0.0
             longest, self._longest = max(self._longest, now), 0.0
@@ -54,17 +60,17 @@ class Pulse:
         while not self._ending.wait(_BETWEEN_SECONDS):
             with self._lock:
                 self._since = time.monotonic()
-            while not self._beat() and not self._ending.wait(_AGAIN_SECONDS):
+            while not self._beat(_BEAT_SECONDS) and not self._ending.wait(_AGAIN_SECONDS):
                 pass
             with self._lock:
                 self._longest = max(self._longest, (time.monotonic() - self._since) * 1000)
                 self._since = 0.0
 
-    def _beat(self) -> bool:
+    def _beat(self, seconds: float) -> bool:
         """Begin a login; tell whether a proof was asked for. It may be over TLS before a change and in plaintext after it."""
-        said = wire.auth_methods(self._address, self._port, self._user, self._database, seconds=_BEAT_SECONDS)
+        said = wire.auth_methods(self._address, self._port, self._user, self._database, seconds=seconds)
         if said.kind == "unreachable" and said.message == wire.NO_TLS:
-            said = wire.startup_plain(self._address, self._port, self._user, self._database, seconds=_BEAT_SECONDS)
+            said = wire.startup_plain(self._address, self._port, self._user, self._database, seconds=seconds)
         return said.kind == "authentication" or said.message == _UNKNOWN
 
 

@@ -111,14 +111,18 @@ def _held(seat: Seat, want: Instance, poolers: Sequence[Path]) -> Iterator[int]:
 
 
 def _await_quiet(seat: Seat, want: Instance, seconds: float) -> int:
-    """Return when no pooled transaction is old, or the time is over; then what is older is ended, where that was asked for: how many."""
+    """Return when no pooled transaction is old, or the time is over; then what is older is ended, where that was asked for: how many.
+
+    A server whose hba file locks us out cannot be asked, and is restarted all the same.
+    """
     deadline = time.monotonic() + seconds
-    with sql.control(seat, say("look for open transactions")) as session:
+    with contextlib.suppress(Refusal), sql.control(seat, say("look for open transactions")) as session:
         while (found := _open(session, _OLD_SECONDS)) and time.monotonic() < deadline:
             time.sleep(_BETWEEN_LOOKS)
         pids = [str(each.pid) for each in found if each.age > seconds and want.hold.end]
         session.execute(_END, ["{" + ",".join(pids) + "}"])
-    return len(pids)
+        return len(pids)
+    return 0
 
 
 def _open(session: Session, seconds: float) -> list[Holder]:
@@ -133,7 +137,8 @@ def _open(session: Session, seconds: float) -> list[Holder]:
 
 def holders(seat: Seat, poolers: Sequence[Path], seconds: float) -> list[Holder]:
     """Return the pooled sessions whose transaction has been open for longer than that, the oldest first, with the client's address."""
-    with sql.control(seat, say("look for open transactions")) as session:
+    found: list[Holder] = []
+    with contextlib.suppress(Refusal), sql.control(seat, say("look for open transactions")) as session:
         found = _open(session, seconds)
     addresses = {pid: address for each in poolers for pid, address in admin.lent(each).items()} if found else {}
     return [replace(each, address=addresses.get(each.pid, "")) for each in found]

@@ -1,7 +1,9 @@
 """PgBouncer in front of the instance: the settings that people may choose.
 
 Ranges are held here because PgBouncer takes -1 and wraps large integers silently (src/main.c cf_set_int; seen on 1.18 and 1.25).
-What must not be chosen (authentication, TLS, paths) is simply not in the list.
+What must not be chosen (authentication, TLS, paths) is simply not in the list. Nor is transaction_timeout (1.25): with it PgBouncer ends a
+lookup of a user that its janitor meets, whatever its age, and the login with "bouncer config error" (seen on 1.26.1: "closing because:
+transaction timeout (age=3s)" at 120 s, one login in a hundred). idle_transaction_timeout, and PostgreSQL's own from 17 on, do no such harm.
 """
 
 from howdah.catalog.extensions import Extension, Setting
@@ -74,15 +76,6 @@ _SETTINGS = (
     Setting("client_idle_timeout", "seconds", say("disconnect a client idle for longer; 0 is never"), "0", 0, _YEAR),
     Setting(
         "idle_transaction_timeout", "seconds", say("disconnect a client idle inside a transaction for longer; 0 is never"), "0", 0, _YEAR
-    ),
-    Setting(
-        "transaction_timeout",
-        "seconds",
-        say("disconnect a client whose transaction lasts longer; 0 is never"),
-        "0",
-        0,
-        _YEAR,
-        since=(1, 25),
     ),
     Setting("query_timeout", "seconds", say("disconnect a client whose query runs longer; 0 is never"), "0", 0, _YEAR),
     Setting("query_wait_timeout", "seconds", say("disconnect a client that waited longer for a server connection"), "60", 0, _YEAR),
