@@ -277,7 +277,8 @@ def remembered(own: Path) -> list[str]:
     """Return all that the store holds, and the name of every file."""
     with closing(sqlite3.connect(own / "store.sqlite3")) as store:
         rows = [*store.iterdump()]
-    kept = (path for path in own.rglob("*") if "locks" not in path.parts and not path.name.startswith("store.sqlite3"))
+    beside = ("store.sqlite3", "people.sqlite3-")  # what SQLite keeps beside a file that is open
+    kept = (path for path in own.rglob("*") if "locks" not in path.parts and not path.name.startswith(beside))
     return [*rows, *sorted(map(str, kept))]
 
 

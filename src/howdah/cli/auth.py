@@ -11,7 +11,7 @@ from howdah.cli.request import Request, read_password
 from howdah.cli.screen import Text
 from howdah.cli.shapes import moment
 from howdah.cli.verb import verb
-from howdah.core.people import MEANS, Deed
+from howdah.core.people import MEANS, Deed, check_account, check_account_role
 from howdah.errors import Invalid
 from howdah.phrase import say
 from howdah.secret import Secret
@@ -47,6 +47,8 @@ def list_(request: Request) -> None:
 def add(request: Request, account: Account, role: ARole = "member", password_stdin: Stdin = False) -> None:
     """Let somebody enter the console. Without --password-stdin a password is made, and shown once."""
     given = read_password() if password_stdin else None
+    check_account(account)  # before a file is made for it
+    check_account_role(role)
     made = _people(request).add(account, role, given)
     _noted(request, "auth users add", account, role)
     _answer(request, account, role, made, say("{account} may enter as {role}", account=account, role=role))
@@ -55,7 +57,7 @@ def add(request: Request, account: Account, role: ARole = "member", password_std
 @verb("auth users set", example="howdah auth users set anna --role member")
 def set_(request: Request, account: Account, role: ARole) -> None:
     """Give an account another role."""
-    changed = _people(request).set_role(account, role)
+    changed = _people(request, make=False).set_role(account, role)
     _noted(request, "auth users set", account, role)
     _answer(request, account, changed.role, None, say("{account} may enter as {role}", account=account, role=changed.role))
 
@@ -63,7 +65,7 @@ def set_(request: Request, account: Account, role: ARole) -> None:
 @verb("auth users password", example="howdah auth users password anna")
 def password(request: Request, account: Account, password_stdin: Stdin = False) -> None:
     """Give an account a new password, which ends its sessions. Without --password-stdin it is made, and shown once."""
-    people = _people(request)
+    people = _people(request, make=False)
     made = people.set_password(account, read_password() if password_stdin else None)
     _noted(request, "auth users password", account, "")
     _answer(request, account, people.find(account).role, made, say("{account} has a new password", account=account))
@@ -72,7 +74,7 @@ def password(request: Request, account: Account, password_stdin: Stdin = False) 
 @verb("auth users delete", asks=True, example="howdah auth users delete anna --yes")
 def delete(request: Request, account: Account) -> None:
     """Let somebody enter no longer; sessions and tokens end."""
-    people = _people(request)
+    people = _people(request, make=False)
     role = people.find(account).role
     request.caller.confirm(Question(say("deleting {account} ends its sessions and tokens", account=account)))
     people.delete(account)
