@@ -33,6 +33,7 @@ PAIR = Pair("7f", frozenset({"localhost"}), 0.0, 1.0, trusted=True)
 ACCOUNT = server_account()
 ENTRY = extension("pooler")
 SETTINGS = sorted(ENTRY.settings)
+FRACTIONS = sorted(name for name, each in ENTRY.settings.items() if each.kind == "seconds" and not each.whole)
 NUMBERS = sorted(name for name, each in ENTRY.settings.items() if each.kind in ("integer", "seconds"))
 # PgBouncer's atoi() and its callers wrap these, or take what stands before the first letter
 # fmt: off
@@ -54,7 +55,7 @@ WRAPPED = (
     "٥",
     "５",
     "1_0",
-    "1.5",
+    "1.5.0",
     "",
 )
 
@@ -133,10 +134,10 @@ def test_a_number_is_loaded_as_it_was_given_or_refused(pooler: Pooler, name: str
     want = asked_of(pooler, {name: text})
     if want is None:
         return
-    assert text.isascii() and text.isdigit()
+    assert text.isascii() and (text.isdigit() or (name in FRACTIONS and text.replace(".", "", 1).isdigit()))
     wanted = pooler.reload(want)
     if name in wanted:
-        assert int(wanted[name]) == int(text)
+        assert float(wanted[name]) == float(text)
     assert pooler.differs(wanted) == {}
 
 
@@ -144,6 +145,13 @@ def test_a_number_is_loaded_as_it_was_given_or_refused(pooler: Pooler, name: str
 def test_what_pgbouncer_would_wrap_or_cut_is_refused(pooler: Pooler, text: str) -> None:
     taken = [name for name in NUMBERS if asked_of(pooler, {name: text}) is not None]
     assert taken == ([] if text != "0777" else [name for name in NUMBERS if asked_of(pooler, {name: "777"}) is not None]), "no octal here"
+
+
+def test_a_fraction_of_a_second_is_loaded_and_no_other_fraction_is_taken(pooler: Pooler) -> None:
+    wants = {name: want for name in NUMBERS if (want := asked_of(pooler, {name: "1.5"})) is not None}
+    assert sorted(wants) == FRACTIONS
+    for want in wants.values():
+        assert pooler.differs(pooler.reload(want)) == {}
 
 
 @examples(60)

@@ -34,6 +34,7 @@ class Setting:
     maximum: int = 2_147_483_647
     choices: tuple[str, ...] = ()
     since: tuple[int, ...] = ()  # the first version of the program that knows it
+    whole: bool = False  # seconds that the program reads as a whole number
     told: bool = True  # the program itself knows it by this name
     swaps: bool = False  # a running process cannot reload it, or not without harm to who is connected: a new generation takes over
 
@@ -58,7 +59,7 @@ class Setting:
 
     def _number(self, text: str) -> str:
         whole, point, rest = text.partition(".")
-        fraction = self.kind == "seconds" and rest.isdigit()
+        fraction = self.kind == "seconds" and not self.whole and rest.isdigit()
         if not (text.isascii() and whole.isdigit() and len(text) < 16 and (fraction or not point)):
             raise self._refuse(text, say("expected a whole number"))
         if not self.minimum <= float(text) <= self.maximum:

@@ -80,8 +80,8 @@ _SETTINGS = (
     Setting("query_timeout", "seconds", say("disconnect a client whose query runs longer; 0 is never"), "0", 0, _YEAR),
     Setting("query_wait_timeout", "seconds", say("disconnect a client that waited longer for a server connection"), "60", 0, _YEAR),
     Setting("listen_backlog", "integer", say("connections that may wait to be accepted"), "4096", 16, 65_535, swaps=True),
-    Setting("tcp_keepidle", "seconds", say("idle time before TCP asks whether the client is there"), "60", 1, 32_767),
-    Setting("tcp_keepintvl", "seconds", say("time between such questions"), "10", 1, 32_767),
+    Setting("tcp_keepidle", "seconds", say("idle time before TCP asks whether the client is there"), "60", 1, 32_767, whole=True),
+    Setting("tcp_keepintvl", "seconds", say("time between such questions"), "10", 1, 32_767, whole=True),
     Setting("tcp_keepcnt", "integer", say("unanswered questions before the connection is closed"), "6", 1, 127),
     Setting(
         "application_name_add_host",
