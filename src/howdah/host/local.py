@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,6 +69,7 @@ class LocalHost(LocalWatch):
     """This machine, with its state below `home`."""
 
     spawn_howdah: Callable[[Sequence[str]], None] = field(repr=False)
+    _pulses: dict[str, pulse.Pulse] = field(default_factory=dict, repr=False)  # of the instances that are worked on now
 
     # ------------------------------------------------------------------------------------------ who and what is here
 
@@ -104,9 +105,15 @@ class LocalHost(LocalWatch):
         """Keep what steps share until the work is done: a session."""
         return sql.keeping()
 
-    def feel(self, want: Instance) -> contextlib.AbstractContextManager[pulse.Pulse]:
+    @contextlib.contextmanager
+    def feel(self, want: Instance) -> Iterator[pulse.Pulse]:
         """Feel how a new client fares."""
-        return pulse.felt(want)
+        with pulse.felt(want, serves=postgres.state(self._quick_seat(want)).state == "ready") as found:
+            self._pulses[want.id] = found
+            try:
+                yield found
+            finally:
+                del self._pulses[want.id]
 
     # ------------------------------------------------------------------------------------------ looking
 
@@ -232,7 +239,9 @@ class LocalHost(LocalWatch):
 
     def restart_server(self, want: Instance) -> int:
         """Checkpoint, hold the pooler's clients back, stop, start, prove, let them go on."""
-        return restarting.restart(self.seat(want), want, self._answering(want), lambda: self.start_server(want))
+        felt = self._pulses.get(want.id)
+        still = felt.stilled() if felt is not None else contextlib.nullcontext()
+        return restarting.restart(self.seat(want), want, self._answering(want), lambda: self.start_server(want), still)
 
     def _answering(self, want: Instance) -> list[Path]:
         """Return the generations of the pooler that answer."""

@@ -2,6 +2,9 @@
 
 To ask for a proof, the pooler has to look the user up in PostgreSQL: so each beat goes through both hops, without a password and without
 a login. A pause, a restart, a queue show as a beat that takes long; a refusal as one that must be made again. Nobody is judged here.
+
+A beat must harm nobody: PgBouncer refuses whoever comes after a client for whom it found no server (check_fast_fail, objects.c). So none
+begins where PostgreSQL does not serve, and none is left waiting behind a PAUSE of ours, whose guard may have to resume too early.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ _BETWEEN_SECONDS = 0.02
 _AGAIN_SECONDS = 0.01
 _BEAT_SECONDS = 10.0
 _FIRST_SECONDS = 0.5
+_STILL_SECONDS = 1.0
 _UNKNOWN = "no such user"  # an answer, too: PgBouncer has asked PostgreSQL
 
 
@@ -33,6 +37,7 @@ class Pulse:
         self._lock = threading.Lock()
         self._longest = 0.0
         self._since = 0.0  # when the wish came that is not met yet; 0 between two
+        self._beating = threading.Lock()
         self._felt = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
@@ -47,6 +52,18 @@ class Pulse:
         """Stop, and do not wait for a beat under way."""
         self._ending.set()
 
+    @contextlib.contextmanager
+    def stilled(self) -> Iterator[None]:
+        """Begin no login while this lasts; it counts as a wait, from its beginning to the next login that is answered."""
+        alone = self._beating.acquire(timeout=_STILL_SECONDS)
+        with self._lock:
+            self._since = self._since or time.monotonic()
+        try:
+            yield
+        finally:
+            if alone:
+                self._beating.release()
+
     def longest(self) -> float | None:
         """Return the longest wait since this was asked last, also one that is not over; None where nobody was served."""
         if not self._felt:
@@ -59,12 +76,19 @@ class Pulse:
     def _run(self) -> None:
         while not self._ending.wait(_BETWEEN_SECONDS):
             with self._lock:
-                self._since = time.monotonic()
-            while not self._beat(_BEAT_SECONDS) and not self._ending.wait(_AGAIN_SECONDS):
+                self._since = self._since or time.monotonic()
+            while not self._met() and not self._ending.wait(_AGAIN_SECONDS):
                 pass
+
+    def _met(self) -> bool:
+        """Try to meet the wish to log in; tell whether it was."""
+        with self._beating:
+            if not self._beat(_BEAT_SECONDS):
+                return False
             with self._lock:
                 self._longest = max(self._longest, (time.monotonic() - self._since) * 1000)
                 self._since = 0.0
+            return True
 
     def _beat(self, seconds: float) -> bool:
         """Begin a login; tell whether a proof was asked for. It may be over TLS before a change and in plaintext after it."""
@@ -75,10 +99,11 @@ class Pulse:
 
 
 @contextlib.contextmanager
-def felt(want: Instance) -> Iterator[Pulse]:
-    """Feel the pulse of an instance while this lasts."""
+def felt(want: Instance, *, serves: bool) -> Iterator[Pulse]:
+    """Feel the pulse of an instance while this lasts; where its PostgreSQL does not serve, nothing is felt."""
     pulse = Pulse(want)
-    pulse.start()
+    if serves:
+        pulse.start()
     try:
         yield pulse
     finally:

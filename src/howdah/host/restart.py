@@ -68,10 +68,12 @@ def _brief(query: str) -> str:
     return line if len(line) <= _SHOWN_QUERY else line[: _SHOWN_QUERY - 1] + "…"
 
 
-def restart(seat: Seat, want: Instance, poolers: Sequence[Path], start: Callable[[], None]) -> int:
+def restart(
+    seat: Seat, want: Instance, poolers: Sequence[Path], start: Callable[[], None], still: contextlib.AbstractContextManager[None]
+) -> int:
     """Restart the server with the clients of these PgBouncers waiting, and return how many sessions that ended: those on the TCP port.
 
-    Refused `held_up` where an open transaction does not end in time.
+    Refused `held_up` where an open transaction does not end in time. Within `still` nobody of ours is among the waiting.
     """
     postgres.check_log(seat)
     if postgres.state(seat).state != "ready":
@@ -79,8 +81,9 @@ def restart(seat: Seat, want: Instance, poolers: Sequence[Path], start: Callable
         start()
         return 0
     _checkpoint(seat)
-    with _held(seat, want, poolers) if poolers else contextlib.nullcontext(0) as ended:
-        ended += sessions.count(seat, pooled=pause.keeps(poolers))
+    keeps = pause.keeps(poolers)
+    with _held(seat, want, poolers, still) if poolers else contextlib.nullcontext(0) as ended:
+        ended += sessions.count(seat, pooled=keeps)
         postgres.stop(seat)
         start()
         with sql.control(seat, say("prove a login")) as session:
@@ -95,12 +98,13 @@ def _checkpoint(seat: Seat) -> None:
 
 
 @contextlib.contextmanager
-def _held(seat: Seat, want: Instance, poolers: Sequence[Path]) -> Iterator[int]:
+def _held(seat: Seat, want: Instance, poolers: Sequence[Path], still: contextlib.AbstractContextManager[None]) -> Iterator[int]:
     """Hold the clients back, from the first moment without an old transaction on, or as the wish says; tell how many it ended."""
     last = min(_PAUSE_SECONDS, want.hold.seconds / 2)
     with contextlib.ExitStack() as stack:
         try:
             ended = _await_quiet(seat, want, want.hold.seconds - last)
+            stack.enter_context(still)
             stack.enter_context(pause.held(poolers, seconds=last))
         except Failed as failed:
             found = holders(seat, poolers, _OLD_SECONDS)
