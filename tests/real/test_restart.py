@@ -13,7 +13,7 @@ from tests.real.instances import PASSWORD, Connection, Place, Voice, asks, place
 
 from howdah.core.instance import Hold
 from howdah.errors import Refusal
-from howdah.host import pgbouncer, postgres
+from howdah.host import pause, pgbouncer, postgres
 from howdah.secret import Secret
 from howdah.service.caller import Done
 
@@ -102,6 +102,36 @@ def test_it_is_ended_where_that_was_asked_for(here: Place, holder: Connection) -
         holder.execute("COMMIT")
     assert here.ask("SELECT count(*) FROM kept") == rows
     prove(here)
+
+
+def test_one_that_begins_late_is_ended_too_and_nobody_else_is(here: Place) -> None:
+    """It is young when everybody is asked to wait, and lasts: then it is who holds the restart up."""
+    with here.login() as late, here.login() as other:
+        begins = Timer(0.1, late.execute, ["BEGIN; SELECT pg_sleep(60)"])
+        pauses = pause.held
+
+        def begun(*args: Any, **kwargs: Any) -> Any:
+            begins.start()
+            time.sleep(0.2)  # the statement runs, and is no old one yet
+            return pauses(*args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pause, "held", begun)
+            patch.setattr(begins, "function", _refused_with(late))
+            done = restart(here, Hold(SHORT, end=True))
+        begins.join()
+        assert done.operation is not None
+        assert done.operation.ended == 1
+        assert scalar(other, "SELECT 'served'") == "served", "it is the same session still"
+    prove(here)
+
+
+def _refused_with(session: Connection) -> Any:
+    def act(statement: str) -> None:
+        with pytest.raises(psycopg.OperationalError):
+            session.execute(statement.encode())
+
+    return act
 
 
 def test_a_password_in_a_query_is_not_told(here: Place) -> None:

@@ -13,7 +13,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from howdah.errors import Failed, Refusal
@@ -30,16 +30,28 @@ GUARD_ANSWERS_SECONDS = 20.0
 
 
 @contextlib.contextmanager
-def held(directories: Sequence[Path], *, seconds: float) -> Iterator[None]:
+def held(directories: Sequence[Path], *, seconds: float, late: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold every query back at these PgBouncers while this lasts; `Failed` `pause_failed`, and all go on, where transactions do not end.
 
+    With `late` they are given as long again after it was called: it may end those that are still open, and they are the very ones, for
+    nobody gets a server connection meanwhile.
     In session mode a client keeps its server connection until it leaves: then the answer to PAUSE is not waited for, and who has a
     connection goes on until that ends.
     """
     with contextlib.ExitStack() as stack:
         consoles = [stack.enter_context(pgbouncer.enter(directory)) for directory in directories]
+        keeps = [_mode(asked) == "session" for asked in consoles]
         stack.callback(_let_go, directories, _guards(directories, consoles))
-        _pause(consoles, seconds)
+        for asked in consoles:
+            asked.begin("PAUSE")
+        waiting = [asked for asked, session in zip(consoles, keeps, strict=True) if not session]
+        try:
+            _paused(waiting, seconds)
+        except Failed:
+            if late is None:
+                raise
+            late()
+            _paused(waiting, seconds)
         yield
 
 
@@ -69,18 +81,17 @@ def _let_one_go(directory: Path, guard: _Guard) -> None:
     guard.end()
 
 
-def _pause(consoles: Sequence[Console], seconds: float) -> None:
-    keeps = [_mode(asked) == "session" for asked in consoles]
-    for asked in consoles:
-        asked.begin("PAUSE")
+def _paused(consoles: list[Console], seconds: float) -> None:
+    """Return when each has answered its PAUSE; one that has is not waited for again."""
     deadline = time.monotonic() + seconds
-    for asked in (each for each, session in zip(consoles, keeps, strict=True) if not session):
+    while consoles:
         try:
             with admin.unless("already"):
-                asked.answer("PAUSE", deadline)
+                consoles[0].answer("PAUSE", deadline)
         except Refusal as refusal:
             message = say("cannot pause the pooler within {seconds} s: {reason}", seconds=f"{seconds:g}", reason=refusal.message)
             raise Failed("pause_failed", message) from refusal
+        consoles.pop(0)
 
 
 def keeps(directories: Sequence[Path]) -> bool:

@@ -101,32 +101,35 @@ def _checkpoint(seat: Seat) -> None:
 def _held(seat: Seat, want: Instance, poolers: Sequence[Path], still: contextlib.AbstractContextManager[None]) -> Iterator[int]:
     """Hold the clients back, from the first moment without an old transaction on, or as the wish says; tell how many it ended."""
     last = min(_PAUSE_SECONDS, want.hold.seconds / 2)
+    ended: list[int] = []
+    _await_quiet(seat, want.hold.seconds - last)
     with contextlib.ExitStack() as stack:
         try:
-            ended = _await_quiet(seat, want, want.hold.seconds - last)
             stack.enter_context(still)
-            stack.enter_context(pause.held(poolers, seconds=last))
+            late = (lambda: ended.append(_end_open(seat))) if want.hold.end else None
+            stack.enter_context(pause.held(poolers, seconds=last, late=late))
         except Failed as failed:
-            found = holders(seat, poolers, _OLD_SECONDS)
+            found = _holders(seat, poolers)
             if failed.code != "pause_failed" or not found:
                 raise
             raise _held_up(want, found) from failed
-        yield ended
+        yield sum(ended)
 
 
-def _await_quiet(seat: Seat, want: Instance, seconds: float) -> int:
-    """Return when no pooled transaction is old, or the time is over; then what is older is ended, where that was asked for: how many.
-
-    A server whose hba file locks us out cannot be asked, and is restarted all the same.
-    """
+def _await_quiet(seat: Seat, seconds: float) -> None:
+    """Return when no pooled transaction is old, or the time is over, or one cannot ask: a server that locks us out is restarted as well."""
     deadline = time.monotonic() + seconds
     with contextlib.suppress(Refusal), sql.control(seat, say("look for open transactions")) as session:
-        while (found := _open(session, _OLD_SECONDS)) and time.monotonic() < deadline:
+        while _open(session, _OLD_SECONDS) and time.monotonic() < deadline:
             time.sleep(_BETWEEN_LOOKS)
-        pids = [str(each.pid) for each in found if each.age > seconds and want.hold.end]
+
+
+def _end_open(seat: Seat) -> int:
+    """End every pooled transaction that is open, and return how many: behind a PAUSE, none of them can have become somebody else's."""
+    with sql.control(seat, say("end open transactions")) as session:
+        pids = [str(each.pid) for each in _open(session, 0.0)]
         session.execute(_END, ["{" + ",".join(pids) + "}"])
-        return len(pids)
-    return 0
+    return len(pids)
 
 
 def _open(session: Session, seconds: float) -> list[Holder]:
@@ -139,11 +142,11 @@ def _open(session: Session, seconds: float) -> list[Holder]:
     ]
 
 
-def holders(seat: Seat, poolers: Sequence[Path], seconds: float) -> list[Holder]:
-    """Return the pooled sessions whose transaction has been open for longer than that, the oldest first, with the client's address."""
+def _holders(seat: Seat, poolers: Sequence[Path]) -> list[Holder]:
+    """Return the pooled sessions whose transaction is old, the oldest first, with the client's address; none where one cannot ask."""
     found: list[Holder] = []
     with contextlib.suppress(Refusal), sql.control(seat, say("look for open transactions")) as session:
-        found = _open(session, seconds)
+        found = _open(session, _OLD_SECONDS)
     addresses = {pid: address for each in poolers for pid, address in admin.lent(each).items()} if found else {}
     return [replace(each, address=addresses.get(each.pid, "")) for each in found]
 
