@@ -46,20 +46,35 @@ def _machine(doing: Phrase) -> Iterator[None]:
 
 
 class _Account:
-    """An operation while it is under way: what was told of it so far is kept, however it ends."""
+    """An operation while it is under way: what was told of it so far is kept, however it ends; and what it costs clients is felt."""
 
     def __init__(self, store: Store, operation: Operation, on_step: OnStep) -> None:
         self._store = store
         self._on_step = on_step
+        self._feeling = contextlib.ExitStack()
+        self._pulse: Pulse | None = None
         self.operation = store.begin(operation)
+
+    @contextlib.contextmanager
+    def felt(self) -> Iterator[None]:
+        """Feel what is done within this, from the first step on."""
+        with contextlib.ExitStack() as self._feeling:
+            try:
+                yield
+            finally:
+                self._pulse = None
 
     def apply(self, step: Step, host: Host) -> Line:
         """Apply a step, and return what is to be told of it."""
         self._on_step(step)
+        if self._pulse is None and step.want.settled and step.want.state == "running":
+            self._pulse = self._feeling.enter_context(host.feel(step.want))
         start = time.monotonic()
         with _machine(step.what):
             ended = step.apply(host) or 0
-        return Line(type(step).__name__, step.what, step.why, round((time.monotonic() - start) * 1000, 1), ended=ended)
+        took = round((time.monotonic() - start) * 1000, 1)
+        stall = self._pulse.longest() if self._pulse is not None else None
+        return Line(type(step).__name__, step.what, step.why, took, stall, ended)
 
     def tell(self, line: Line) -> None:
         """Write down what was done."""
@@ -111,27 +126,19 @@ class Reconciler:
         return account.close()
 
     def _pass_until_done(self, want: Instance, account: _Account) -> None:
-        with self.host.at_work():
+        with self.host.at_work(), account.felt():
             self._converge(want, account)
 
     def _converge(self, want: Instance, account: _Account) -> None:
-        with contextlib.ExitStack() as felt:
-            self._converge_felt(want, account, felt)
-
-    def _converge_felt(self, want: Instance, account: _Account, felt: contextlib.ExitStack) -> None:
-        """Converge; where there is something to do to an instance that serves, its pulse is felt until all is done."""
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()
         given_up: dict[str, Refusal] = {}
         seen = self.host.observe(want)
-        pulse: Pulse | None = None
-        for turn in range(_PASSES):
+        for _ in range(_PASSES):
             with _machine(say("look at {name}", name=want.name)):
                 steps = next_steps(concerns, want, seen, given_up)
             if not steps:
                 return self._done_but(want, account.operation, tuple(given_up.values()))
-            if turn == 0 and want.settled and want.state == "running":
-                pulse = felt.enter_context(self.host.feel(want))
             for step in steps:
                 tries[step.key] += 1
                 if tries[step.key] > _TRIES:
@@ -143,7 +150,6 @@ class Reconciler:
                         raise
                     given_up[step.key] = refusal
                 else:
-                    line = replace(line, stall=pulse.longest()) if pulse is not None else line
                     account.tell(line)  # a store that cannot be written is no part of what is wanted: it stops the pass
             touched = frozenset[Part]().union(*(step.touches for step in steps))
             seen = self.host.observe(want).keeping(seen, PARTS - touched)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from howdah import settings
 from howdah.cli.screen import Screen, Text
+from howdah.core.instance import Hold
 from howdah.errors import Failed, Invalid
 from howdah.phrase import Phrase, say
 
@@ -35,8 +36,7 @@ class Request:
     yes: bool = False
     waits: bool = True
     patience: float = 60.0
-    transactions_wait: float = 5.0
-    end_transactions: bool = False
+    hold: Hold = field(default_factory=Hold)
 
     @cached_property
     def home(self) -> Path:
@@ -61,14 +61,12 @@ class Request:
     @cached_property
     def caller(self) -> Caller:
         """Who asks, for the verbs."""
-        from howdah.core.instance import Hold
         from howdah.service.caller import Caller
 
-        for seconds in (self.patience, self.transactions_wait):
+        for seconds in (self.patience, self.hold.seconds):
             if not 0 <= seconds <= LONGEST_WAIT:
                 raise Invalid("usage", say("cannot wait {seconds} s: expected 0 to 86400", seconds=f"{seconds:g}"))
-        hold = Hold(self.transactions_wait, self.end_transactions)
-        return Caller(_actor(), self.words, self._confirm, self.screen.progress.tell, self.waits, self.patience, hold)
+        return Caller(_actor(), self.words, self._confirm, self.screen.progress.tell, self.waits, self.patience, self.hold)
 
     def agrees(self, offer: Phrase) -> bool:
         """Tell whether something that is offered is taken, by --yes or by an answer; where nobody can be asked it is not."""

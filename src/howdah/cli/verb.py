@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from howdah.cli.request import Request
+from howdah.core.instance import Hold
 from howdah.errors import Refusal
 from howdah.phrase import say
 
@@ -24,6 +25,7 @@ Pairs = Annotated[list[str], typer.Argument(metavar="K=V...", help="names and va
 _Json = Annotated[bool, typer.Option("--json", help="answer in JSON; errors too, on standard error")]
 _Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="how long to wait for another command on the same instance")]
 _NoWait = Annotated[bool, typer.Option("--no-wait", help="leave the work to a detached process, and return")]
+_HOLD = Hold()
 _Transactions = Annotated[
     float, typer.Option("--transactions-wait", metavar="SECONDS", help="how long open transactions may hold a restart up")
 ]
@@ -80,8 +82,7 @@ def callback(entry: Verb) -> Function:
             yes=said.get("yes", False),
             waits=not said.get("no_wait", False),
             patience=said.get("wait", 60.0),
-            transactions_wait=said.get("transactions_wait", 5.0),
-            end_transactions=said.get("end_transactions", False),
+            hold=Hold(said.get("transactions_wait", _HOLD.seconds), said.get("end_transactions", _HOLD.end)),
         )
         try:
             entry.function(request, **given)
@@ -111,8 +112,8 @@ def _shared(entry: Verb) -> list[inspect.Parameter]:
         ("json", _Json, False, True),
         ("wait", _Wait, 60.0, entry.changes),
         ("no_wait", _NoWait, False, entry.changes),
-        ("transactions_wait", _Transactions, 5.0, entry.restarts),
-        ("end_transactions", _End, False, entry.restarts),
+        ("transactions_wait", _Transactions, _HOLD.seconds, entry.restarts),
+        ("end_transactions", _End, _HOLD.end, entry.restarts),
         ("yes", _Yes, False, entry.asks),
     )
     return [
