@@ -16,7 +16,6 @@ import random
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -26,11 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from bench.apart import Apart, apart
 from bench.load import Tally
 from bench.logins import libpq
 
-ROOT = Path(__file__).resolve().parent.parent
-_ANSWER_SECONDS = 300
 _CONNECTION_OK, _TUPLES_OK = 0, 2  # libpq-fe.h
 _THREADS, _ASKERS = 24, 2
 _PAUSE = 0.01
@@ -73,20 +71,20 @@ class Asked:
 class Crowd:
     """A crowd of clients."""
 
-    def __init__(self, child: subprocess.Popen[str]) -> None:
-        self._child = child
+    def __init__(self, clients: Apart) -> None:
+        self._clients = clients
 
     def grow(self, clients: int) -> Grown:
         """Let so many more in, as fast as they are let in."""
-        return Grown(**self._ask({"grow": clients}))
+        return Grown(**self._clients.ask({"grow": clients}))
 
     @contextmanager
     def window(self, name: str) -> Iterator[Asked]:
         """Count what happens meanwhile by itself."""
-        self._ask({"window": True})
+        self._clients.ask({"window": True})
         told = Asked(name)
         yield told
-        found = self._ask({"window": True})
+        found = self._clients.ask({"window": True})
         told.seconds, told.answers = found["seconds"], Tally(**found["answers"])
 
     def quiet(self, name: str, seconds: float) -> Asked:
@@ -95,31 +93,12 @@ class Crowd:
             time.sleep(seconds)
         return told
 
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        assert self._child.stdin and self._child.stdout
-        self._child.stdin.write(json.dumps(question) + "\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the crowd ended with {self._child.wait(_ANSWER_SECONDS)}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
 
 @contextmanager
 def crowd(where: str) -> Iterator[Crowd]:
     """Have a crowd at a connection string, of nobody yet; it leaves with the block."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PGPASSFILE": "/nonexistent"}
-    command = [sys.executable, "-P", "-m", "bench.crowd", "--be-the-clients", where]
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        yield Crowd(child)
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe:
-                pipe.close()
+    with apart("bench.crowd", "--be-the-clients", where) as clients:
+        yield Crowd(clients)
 
 
 @contextmanager

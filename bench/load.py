@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -22,10 +21,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any, Self
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.apart import Apart, apart
+
 _LOGIN_EVERY = 0.1
 _AGAIN_AFTER = 0.02
 _ANSWER_SECONDS = 60
@@ -113,19 +112,20 @@ class Balance:
 class Load:
     """A load under way."""
 
-    def __init__(self, child: subprocess.Popen[str]) -> None:
-        self._child = child
+    def __init__(self, clients: Apart) -> None:
+        self._clients = clients
         self.windows: list[Window] = []
         self.balance = Balance(0, 0, 0)
+        self.stopped = False
 
     @contextmanager
     def window(self, name: str, *, settle: float = 0.3) -> Iterator[Window]:
         """Count what happens meanwhile by itself; filled when it ends, `settle` seconds after the act."""
-        self._ask({"window": name})
+        self._clients.ask({"window": name})
         told = Window(name)
         yield told
         time.sleep(settle)
-        _fill(told, self._ask({"window": ""}))
+        _fill(told, self._clients.ask({"window": ""}))
         self.windows.append(told)
 
     def control(self, seconds: float) -> Window:
@@ -136,20 +136,10 @@ class Load:
 
     def stop(self) -> Balance:
         """End the load, and compare what was acknowledged with what is there."""
-        told = self._ask({"stop": True})
+        told = self._clients.ask({"stop": True})
         self.balance = Balance(**told)
-        self._child.wait(_ANSWER_SECONDS)
+        self.stopped = True
         return self.balance
-
-    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._child.stdin and self._child.stdout
-        self._child.stdin.write(json.dumps(question) + "\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the load witness ended with {self._child.wait(_ANSWER_SECONDS)}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 def _fill(window: Window, told: Mapping[str, Any]) -> None:
@@ -160,22 +150,12 @@ def _fill(window: Window, told: Mapping[str, Any]) -> None:
 @contextmanager
 def load(wish: Wish) -> Iterator[Load]:
     """Run a load in a process of its own, from the moment when every client has written once; it ends with the block, whatever happens."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "bench.load"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        under_way = Load(child)
-        under_way._ask(dataclasses.asdict(wish))
+    with apart("bench.load") as clients:
+        clients.ask(dataclasses.asdict(wish))
+        under_way = Load(clients)
         yield under_way
-        if child.poll() is None and not under_way.balance.acknowledged:
+        if not under_way.stopped:
             under_way.stop()
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe:
-                pipe.close()
 
 
 # ------------------------------------------------------------------------------------------ the side of the clients

@@ -15,18 +15,15 @@ import hashlib
 import hmac
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
 
+from bench.apart import Apart, apart
 from bench.load import Tally
 
-ROOT = Path(__file__).resolve().parent.parent
 _ANSWER_SECONDS = 60
 _CONNECTION_OK, _TUPLES_OK = 0, 2  # libpq-fe.h
 _KEPT_TIMES = 20_000
@@ -68,17 +65,17 @@ def verifier(password: str, rounds: int = 256) -> str:
 class Storm:
     """A storm under way."""
 
-    def __init__(self, child: subprocess.Popen[str]) -> None:
-        self._child = child
+    def __init__(self, clients: Apart) -> None:
+        self._clients = clients
 
     @contextmanager
     def window(self, name: str, *, settle: float = 0.3) -> Iterator[Blow]:
         """Count what happens meanwhile by itself; filled when it ends, `settle` seconds after the act."""
-        self._ask({"window": name})
+        self._clients.ask({"window": name})
         told = Blow(name)
         yield told
         time.sleep(settle)
-        found = self._ask({"window": ""})
+        found = self._clients.ask({"window": ""})
         told.seconds, told.logins = found["seconds"], Tally(**found["logins"])
 
     def control(self, seconds: float) -> Blow:
@@ -87,33 +84,13 @@ class Storm:
             pass
         return told
 
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        assert self._child.stdin and self._child.stdout
-        self._child.stdin.write(json.dumps(question) + "\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the storm ended with {self._child.wait(_ANSWER_SECONDS)}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
 
 @contextmanager
 def storm(where: str, threads: int = 24) -> Iterator[Storm]:
     """Have logins storm a connection string, from the moment when the first was let in; it ends with the block, whatever happens."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PGPASSFILE": "/nonexistent"}
-    command = [sys.executable, "-P", "-m", "bench.logins", str(threads)]
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        under_way = Storm(child)
-        under_way._ask({"where": where})
-        yield under_way
-    finally:
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe:
-                pipe.close()
+    with apart("bench.logins", str(threads)) as clients:
+        clients.ask({"where": where})
+        yield Storm(clients)
 
 
 # ------------------------------------------------------------------------------------------ the side of the clients
