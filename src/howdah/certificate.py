@@ -72,7 +72,7 @@ def read_pem(pem: str) -> Certificate:
 
 
 def pems(text: str) -> list[str]:
-    """Return each certificate of a PEM text, whatever stands between them, as a text of its own that ends with a newline.
+    r"""Return each certificate of a PEM text, whatever stands between them, as a text of its own that ends with a newline.
 
     >>> pems("of ours:\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----")
     ['-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n']

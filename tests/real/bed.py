@@ -65,6 +65,12 @@ class Bed:
         layout = self.host.layout(self.want.id)
         return max(layout.pool.glob("g*"))
 
+    def pair(self, hop: Hop) -> Path:
+        """The stem of the pair that a hop serves: older ones may lie beside it."""
+        layout = self.host.layout(self.want.id)
+        (newest, *_) = pki.pairs(layout.tls(hop), hop, layout.ca_file)
+        return layout.tls(hop) / f"{hop}.{newest.serial}"
+
 
 @contextmanager
 def made(home: Path, name: str, extensions: Mapping[str, Mapping[str, str]], parameters: Mapping[str, str] | None = None) -> Iterator[Bed]:

@@ -245,7 +245,7 @@ def test_one_full_directory_stops_what_needs_it_and_nothing_else(here: Place, pa
         where.mkdir(mode=0o711)
     aside = Path(tempfile.mkdtemp(prefix="aside"))
     shutil.copytree(where, aside / part, symlinks=True)
-    with disk(where, 0.064, mode=where.stat().st_mode & 0o777):
+    with disk(where, 8, mode=where.stat().st_mode & 0o777):
         for each in (aside / part).rglob("*"):
             if each.is_file() and each.stat().st_size < 8192:
                 (where / each.relative_to(aside / part)).parent.mkdir(parents=True, exist_ok=True)

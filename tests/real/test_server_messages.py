@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.real.instances import DATABASE, USER, Place, asks, in_child, kill, known, place
+from tests.real.servers import server_account
 
 from howdah.catalog.messages import BY_PLACE, Message
 from howdah.catalog.messages.matching import explain
@@ -75,7 +77,8 @@ def begun(here: Place, hop: Hop, address: str = "127.0.0.1", *, until: str = "",
             said = inside.recv(4096)
             while until.encode() not in said and (more := inside.recv(4096)):
                 said += more
-            return said.decode(errors="replace")
+            # fields of the protocol's ErrorResponse: a letter for its kind, its text, a zero
+            return "\n".join(field[1:] for field in said.decode(errors="replace").split("\0"))
 
 
 def no_login(here: Place, hop: Hop) -> str:
@@ -232,6 +235,24 @@ def beside_a_crash(here: Place) -> str:
     return f"{told} {error.value}"
 
 
+def no_room_to_begin(here: Place) -> str:
+    """Let no process of the server write a file of a page or more, which is how a full disk looks to it."""
+    data = here.layout().data
+    postmaster, account = (data / "postmaster.pid").read_text().split()[0], server_account()
+
+    def limit(most: str) -> None:  # by its own user, who needs no capability for it
+        user: dict[str, Any] = {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+        subprocess.run(["prlimit", f"--pid={postmaster}", f"--fsize={most}:"], check=True, **user)
+
+    for each in data.glob("**/pg_internal.init"):
+        each.unlink()
+    limit("4096")
+    try:
+        return refusal(here, "direct")
+    finally:
+        limit("unlimited")
+
+
 def without_postmaster(here: Place) -> str:
     with here.login("direct") as session:
         kill(known(here.postmaster()))
@@ -374,6 +395,7 @@ WAYS: dict[str, Callable[[Place], str]] = {
     "needs-restart": lambda here: failure(here, "SET max_connections = 5"),
     "shutting-down": shutting_down,
     "crash-of-another": beside_a_crash,
+    "no-room-to-begin": no_room_to_begin,
     "postmaster-gone": without_postmaster,
     "plaintext-pooled": lambda here: refusal(here, sslmode="disable"),
     "wrong-password-pooled": lambda here: refusal(here, password="wrong"),

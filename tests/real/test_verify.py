@@ -451,7 +451,7 @@ BROKEN.update(check for noticed in KEYS.values() for check, _ in noticed)
 
 @pytest.mark.parametrize("hop", BOTH)
 def test_a_key_of_another_certificate_is_noticed_before_the_next_start(bed: Bed, hop: Hop) -> None:
-    key = next(bed.host.layout(bed.want.id).tls(hop).glob("*.key"))
+    key = Path(f"{bed.pair(hop)}.key")
     before, who = key.read_text(), key.stat()
     elsewhere = new_home()
     other = pki.issue(elsewhere, elsewhere / "tls", hop, ["localhost"], 10)
@@ -644,10 +644,9 @@ BROKEN.update(FAULTS.values())
 
 @pytest.mark.parametrize("fault", ["", *FAULTS])
 def test_a_box_that_ends_tls_before_the_pooler_is_found_out_by_its_fault(bed: Bed, fault: str) -> None:
-    port, directory = bed.want.hop_port("pooled"), bed.host.layout(bed.want.id).tls
+    port = bed.want.hop_port("pooled")
     assert port is not None
-    pair, other = (next(directory(hop).glob("*.key")).with_suffix("") for hop in ("pooled", "direct"))
-    with middlebox.before(port, pair, other, fault) as box:
+    with middlebox.before(port, bed.pair("pooled"), bed.pair("direct"), fault) as box:
         report = bed.report(extensions={"pooler": {**(bed.want.pooler or {}), "listen_port": str(box.port)}})
     # the port is not the one that PgBouncer has; beside that only the fault is to be seen
     elsewhere = at("pooled", "pooler-loaded pooler-files listens-as-wanted")

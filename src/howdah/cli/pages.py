@@ -231,7 +231,7 @@ def after(screen: Screen, done: Done, passfile: Path | None, *, waits: bool) -> 
 def cost(operation: Operation) -> Phrase:
     """Return what a change cost clients.
 
-    >>> from howdah.core.operation import Line
+    >>> from howdah.core.operation import Line, Operation
     >>> line = Line("ReloadServer", say("reload"), say("new files"), 30.0, stall=12.4)
     >>> str(cost(Operation(1, "i", 2, "params set", "me", story=(line,))))
     'no session was ended; a new login waited 12 ms at most'

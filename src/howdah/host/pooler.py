@@ -276,6 +276,8 @@ def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedF
             _reload(seat, want, lane)
     except Refusal as refusal:
         _put_back(seat, before)
+        if isinstance(refusal, Lacking):
+            raise  # which is not PgBouncer's verdict
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=refusal.message)) from refusal
     keep = {file.name for file in wanted}
     for left in seat.layout.pool.glob("hba.*"):

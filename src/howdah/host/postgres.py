@@ -21,7 +21,7 @@ from pathlib import Path
 from howdah.core.host import Refused
 from howdah.core.layout import Layout
 from howdah.core.observed import Server, ServerState
-from howdah.errors import Failed, Unavailable
+from howdah.errors import Failed, Lacking, Unavailable
 from howdah.host import files, process, serverlog
 from howdah.host.accounts import CLEAN_ENVIRONMENT, Account
 from howdah.host.process import Process
@@ -29,6 +29,7 @@ from howdah.phrase import say
 
 POLL_SECONDS = 0.002
 _LAST_WORDS_SECONDS = 2.0
+_ROOM_TO_SAY_WHY = 1 << 20  # bytes
 # initdb looks through all of /usr/share/zoneinfo for the machine's time zone, unless TZ names one; ours is set in the configuration
 _ENVIRONMENT = {**CLEAN_ENVIRONMENT, "TZ": "UTC"}
 # The kernel shall end one session for want of memory, not the postmaster, whose end is everybody's (fork_process.c; manual, 19.4.5)
@@ -357,6 +358,10 @@ def _explain(seat: Seat) -> None:
     # The collector outlives its postmaster until it has written down what is still in the pipe (syslogger.c): only then is all said
     process.wait_until(lambda: not _left(seat.layout.data), _LAST_WORDS_SECONDS)
     said = serverlog.words(seat.layout)
+    free = shutil.disk_usage(seat.layout.data).free
+    if said == serverlog.NOTHING and free < _ROOM_TO_SAY_WHY:
+        message = say("cannot start PostgreSQL: its disk is full ({free} bytes left), and so it could not even say that", free=free)
+        raise Lacking("cannot_start", message, say("make room there, then: howdah repair --all"))
     if serverlog.of_configuration(said):
         raise Refused("refused_by_postgres", say("PostgreSQL refuses this: {words}", words=said), serverlog.cure(said))
     raise Failed("cannot_start", say("cannot start PostgreSQL: {words}", words=said), serverlog.cure(said))

@@ -21,6 +21,7 @@ _MACHINE = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|Too many open files|out of file descriptors"
     r"|wrote only \d+ of|could not fork|Resource temporarily unavailable|out of memory"
 )
+NOTHING = "it left no words"
 _ENTRY = re.compile(r"(?:^|.*?[\s\]])(LOG|WARNING|ERROR|FATAL|PANIC|DETAIL|HINT|CONTEXT):  (.*)")
 _ROUTINE = (
     "skipping missing",
@@ -75,7 +76,7 @@ def _last(log: str) -> str:
     'could not write file "postmaster.opts": No space left on device'
     """
     lines = [found[2] if (found := _ENTRY.match(line)) else line for line in log.strip().splitlines()]
-    return ([line for line in lines if not line.startswith(_ROUTINE)] or ["it left no words"])[-1]
+    return ([line for line in lines if not line.startswith(_ROUTINE)] or [NOTHING])[-1]
 
 
 def _details(entries: Sequence[tuple[str, str]], at: int) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from howdah.core.host import Refused
 from howdah.core.instance import CONTROL_ROLE
-from howdah.errors import Failed, Refusal, Unavailable
+from howdah.errors import Failed, Lacking, Refusal, Unavailable
 from howdah.host import addresses, files
 from howdah.host.postgres import Seat
 from howdah.host.session import Session, SqlError, opened
@@ -144,18 +144,22 @@ def _taken(shelf: dict[tuple[Path, str], _Kept], place: tuple[Path, str]) -> _Ke
 # Classes of SQLSTATE (appendix A of the manual) that blame what was asked for: data, syntax or access, dependencies, not supported,
 # state of the object, configuration file; and an extension's missing file. All others are a matter of the moment.
 _ASKED = ("0A", "22", "23", "2B", "2F", "42", "55000", "F0", "58P01")
+_FULL = "53100"  # disk_full
+# A session that begins keeps what it read of the catalogs in a file; in PostgreSQL 15 that failure names no reason (relcache.c).
+_UNWRITTEN = "could not write init file"
 
 
 def refusal(error: SqlError, doing: Phrase) -> Refusal:
-    """Return what a PostgreSQL error means: Refused when it rejects what was wanted, else Unavailable or Failed."""
+    """Return what a PostgreSQL error means: Refused when it rejects what was wanted, Lacking when there is no room, else another."""
     words = "; ".join(part for part in (error.message, error.detail, error.hint) if part)
     message = say("cannot {doing}: {words}", doing=doing, words=words)
     if error.sqlstate.startswith(_ASKED):
         return Refused("refused_by_postgres", message)
     if not error.sqlstate or error.sqlstate.startswith(("08", "57P")):
         return Unavailable("postgres_unreachable", message)
-    full = error.sqlstate == "53100"
-    return Failed("postgres_failed", message, say("make room there, then: howdah repair --all") if full else None)
+    if error.sqlstate == _FULL or _UNWRITTEN in error.message:
+        return Lacking("postgres_failed", message, say("the disk is full: make room there, then: howdah repair --all"))
+    return Failed("postgres_failed", message)
 
 
 def run(session: Session, template: str, *quoted: str, clauses: Mapping[str, str] | None = None) -> None:

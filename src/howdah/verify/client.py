@@ -25,7 +25,7 @@ CANCEL_AGAIN_SECONDS = 0.1
 _SLEEP = f"SELECT pg_catalog.pg_sleep({CANCEL_SECONDS})"
 _CANCELLED = "57014"
 DATABASE = "postgres"
-_NOWHERE = "/nonexistent"
+_NOWHERE = "/dev/null/nowhere"  # below what is no directory, so that nobody can put anything there (ENOTDIR, which libpq takes for absent)
 # The server's words when it turns anybody away, whoever he is; they prove nothing about a password.
 _BUSY = ("too many", "no more connections", "starting up", "shutting down", "connection slots", "login has been failing", "timeout")
 _NO_PASSWORD = "no password supplied"

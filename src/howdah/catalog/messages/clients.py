@@ -211,6 +211,13 @@ CLIENTS: Final = (
         say("repeat the transaction; `howdah logs NAME --source postgres` tells which process it was"),
     ),
     Message(
+        "no-room-to-begin",
+        "PostgreSQL",
+        "could not write init file",
+        say("the disk is full: a session that begins could not keep what it read of the catalogs"),
+        say("make room there (`howdah doctor` tells how much is left), then: howdah repair NAME"),
+    ),
+    Message(
         "postmaster-gone",
         "PostgreSQL",
         "terminating connection due to unexpected postmaster exit",
