@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,28 +99,49 @@ def _pytest(options: list[str], environment: Mapping[str, str]) -> tuple[Count, 
         return (count(report) if report.exists() else Count()), code
 
 
+@dataclass(frozen=True)
+class Release:
+    """The servers of another Debian release: what they are, and the environment by which the tests run with them."""
+
+    name: str
+    versions: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
 @contextmanager
-def other_releases(wanted: bool) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Fetch the servers of each other Debian release, if they are wanted, beside what else is done meanwhile."""
+def other_releases(wanted: bool) -> Iterator[list[Release | str]]:
+    """Fetch the servers of each other Debian release, if they are wanted, side by side; what cannot be had is told by name and reason."""
     fetch = [sys.executable, "-P", str(ROOT / "tools/releases.py")]
     names = subprocess.run(fetch, stdout=subprocess.PIPE, text=True, check=True).stdout.split() if wanted else []
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as fetching:
         Path(scratch).chmod(0o711)  # the servers are other users
-        each = {name: subprocess.Popen([*fetch, name, str(Path(scratch, name))], stdout=-1, stderr=-1, text=True) for name in names}
-        for fetched in each.values():
-            fetching.enter_context(fetched)
-        yield each
+        begun = [subprocess.Popen([*fetch, name, str(Path(scratch, name))], stdout=-1, stderr=-1, text=True) for name in names]
+        for each in begun:
+            fetching.enter_context(each)
+        yield [_fetched(name, each) for name, each in zip(names, begun, strict=True)]
 
 
-def with_other_release(release: str, fetched: subprocess.Popen[str]) -> Count:
-    """Run the tests on instances with the servers of another Debian release; one that cannot be had is told and skipped."""
-    out, err = fetched.communicate()
-    if fetched.returncode:
-        print(f"skipped: the servers of {release}: {err.strip()}", flush=True)
-        return Count(skipped=1)
+def _fetched(name: str, fetch: subprocess.Popen[str]) -> Release | str:
+    out, err = fetch.communicate()
+    if fetch.returncode:
+        return f"the servers of {name}: {err.strip()}"
     programs = json.loads(out)
-    print(f"with the servers of {release}: {', '.join(programs['versions'])}", flush=True)
-    return pytest(list(ON_INSTANCES), programs["environment"])
+    return Release(name, tuple(programs["versions"]), programs["environment"])
+
+
+def with_all_poolers(releases: Iterable[Release | str]) -> dict[str, str]:
+    """Return the environment in which tests that try each PgBouncer find those of the other releases, too."""
+    found = [each.environment["HOWDAH_PGBOUNCER"] for each in releases if isinstance(each, Release)]
+    return {"HOWDAH_TEST_POOLERS": ":".join(found)} if found else {}
+
+
+def with_other_release(release: Release | str) -> Count:
+    """Run the tests on instances with the servers of another Debian release; one that cannot be had is told and skipped."""
+    if isinstance(release, str):
+        print(f"skipped: {release}", flush=True)
+        return Count(skipped=1)
+    print(f"with the servers of {release.name}: {', '.join(release.versions)}", flush=True)
+    return pytest(list(ON_INSTANCES), release.environment)
 
 
 def main() -> int:
@@ -129,8 +150,8 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # thousands of commands would compile the same modules, each for itself
     options = sys.argv[1:]
     with other_releases(wanted=options == ["--all"]) as releases:
-        total = sum((run(check) for check in CHECKS), Count()) + pytest(options)
-        total += sum((with_other_release(*release) for release in releases.items()), Count())
+        total = sum((run(check) for check in CHECKS), Count()) + pytest(options, with_all_poolers(releases))
+        total += sum((with_other_release(release) for release in releases), Count())
     print(f"all of it took {monotonic() - began:.0f} s", flush=True)
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed else 0

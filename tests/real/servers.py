@@ -40,12 +40,16 @@ def free_port() -> int:
 
 
 def poolers() -> tuple[Binary, ...]:
-    """Return the PgBouncers to try: the one of HOWDAH_PGBOUNCER alone, else the system's and those that lie in /opt, oldest first."""
+    """Return the PgBouncers to try, one of each version, oldest first: the one of HOWDAH_PGBOUNCER alone, else the system's, those that
+    HOWDAH_TEST_POOLERS names, and those that lie in /opt.
+    """
     if named := os.environ.get("HOWDAH_PGBOUNCER"):
         return (installed.binary(Path(named)),)
     system = installed.find_binary()
-    found = [*([system] if system is not None else []), *sorted(Path("/opt").glob("pgbouncer-*/bin/pgbouncer"))]
-    return tuple(sorted((installed.binary(each) for each in found), key=lambda each: each.version))
+    named_too = [Path(each) for each in os.environ.get("HOWDAH_TEST_POOLERS", "").split(":") if each]
+    found = [*sorted(Path("/opt").glob("pgbouncer-*/bin/pgbouncer")), *named_too, *([system] if system is not None else [])]
+    by_version = {each.version: each for each in map(installed.binary, found)}
+    return tuple(by_version[version] for version in sorted(by_version))
 
 
 def version_of(program: Binary) -> str:

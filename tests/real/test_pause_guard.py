@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 from tests.conftest import processes_below
 from tests.real.instances import Connection, Place, Waiting, asks, in_child, place, prove, scalar
+from tests.real.servers import poolers, version_of
 
 from howdah import compose
 from howdah.errors import Failed
@@ -23,15 +23,12 @@ from howdah.host.process import wait_until
 
 KILLED = -signal.SIGKILL
 PLENTY = 20  # seconds; a client that nobody lets go on would wait for query_wait_timeout, 120
-SYSTEMS = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-OTHERS = sorted(map(str, Path("/opt").glob("pgbouncer-*/bin/pgbouncer")))
-PROGRAMS = [each for each in (os.environ.get("HOWDAH_PGBOUNCER") or SYSTEMS, *OTHERS) if each]
 
 
-@pytest.fixture(scope="module", params=PROGRAMS, ids=[".".join(map(str, installed.version(Path(each)))) for each in PROGRAMS])
+@pytest.fixture(scope="module", params=poolers(), ids=version_of)
 def here(request: pytest.FixtureRequest) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOWDAH_PGBOUNCER", request.param)
+        patch.setenv("HOWDAH_PGBOUNCER", str(request.param.path))
         with place() as made:
             made.create("shop")
             yield made

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.real.instances import Place, asks, place, scalar, steps
-from tests.real.servers import new_home
+from tests.real.servers import new_home, poolers
 
 from howdah import compose
 from howdah.cli import door
@@ -104,9 +104,9 @@ def test_a_pooler_older_than_its_program_is_replaced_without_dropping_a_client(h
 
 
 def test_another_version_is_told_by_its_number(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = next((each for each in Path("/opt").glob("pgbouncer-*/bin/pgbouncer")), None)
+    other = next((each.path for each in poolers() if each.version != here.newest().version), None)
     if other is None:
-        pytest.skip("there is no second PgBouncer in /opt")
+        pytest.skip("there is no second PgBouncer here")
     before = ".".join(map(str, here.newest().version))
     monkeypatch.setenv("HOWDAH_PGBOUNCER", str(other))
     after = ".".join(map(str, installed.version(other)))
