@@ -1,10 +1,11 @@
-"""`howdah serve` as a process of a test's own: started, asked by HTTP as a browser or a program does, ended by pid."""
+"""`howdah serve` as a process of a test's own: started, asked by HTTP as a program does or in a real browser, ended by pid."""
 
 from __future__ import annotations
 
 import http.client
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import Page, sync_playwright
 from tests.real.servers import free_port
 
 ADMIN, PASSWORD = "admin", "correct horse battery"
@@ -132,3 +137,37 @@ def serving(home: Path, *options: str, **settings: str) -> Iterator[Served]:
         yield made
     finally:
         made.end()
+
+
+# --- in a real browser --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def chromium_here() -> Iterator[Chromium]:
+    """Hold a browser, where the system has one."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playing:
+        opened = playing.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield opened
+        opened.close()
+
+
+def enter(chromium: Chromium, served: Served, **options: Any) -> Page:
+    """Sign in, in a browser of its own, and fail on anything that a page asks for elsewhere or complains of."""
+    context = chromium.new_context(base_url=served.url, **{"locale": "en-US", "viewport": {"width": 1440, "height": 900}, **options})
+    context.set_default_timeout(120_000)
+    page = context.new_page()
+    page.on("request", lambda request: _own(request.url, served))
+    page.on("pageerror", lambda error: pytest.fail(f"a script failed: {error}"))
+    page.goto("/")
+    page.fill("#name", ADMIN)
+    page.fill("#password", PASSWORD)
+    page.click("button.primary")
+    page.wait_for_url("**/instances")
+    return page
+
+
+def _own(url: str, served: Served) -> None:
+    assert url.startswith((served.url, "data:")), url

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from tests.real.instances import Place, place
-from tests.real.served import ADMIN, PASSWORD, Browser, Served, begin, serving, wait
+from tests.real.served import ADMIN, Browser, Served, begin, chromium_here, enter, serving, wait
 from tests.real.servers import free_port
 
 from howdah import compose
@@ -68,32 +66,8 @@ def served(here: Place) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playing:
-        opened = playing.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+    with chromium_here() as opened:
         yield opened
-        opened.close()
-
-
-def enter(chromium: Chromium, served: Served, **options: Any) -> Page:
-    """Sign in, in a browser of its own, and fail on anything that a page asks for elsewhere or complains of."""
-    context = chromium.new_context(base_url=served.url, **{"locale": "en-US", "viewport": {"width": 1440, "height": 900}, **options})
-    context.set_default_timeout(120_000)
-    page = context.new_page()
-    page.on("request", lambda request: _own(request.url, served))
-    page.on("pageerror", lambda error: pytest.fail(f"a script failed: {error}"))
-    page.goto("/")
-    page.fill("#name", ADMIN)
-    page.fill("#password", PASSWORD)
-    page.click("button.primary")
-    page.wait_for_url("**/instances")
-    return page
-
-
-def _own(url: str, served: Served) -> None:
-    assert url.startswith((served.url, "data:")), url
 
 
 def finished(page: Page) -> None:

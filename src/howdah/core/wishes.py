@@ -95,7 +95,7 @@ def born(request: Creation, facts: Facts, identity: str, major: int, port: int, 
     if request.database is not None:
         want = replace(want, databases=(Database(request.database, request.user),))
     # parameters first: what is chosen for the pooler follows from max_connections
-    want = replace(want, parameters=_parsed(replace(want, extensions=request.extensions), request.parameters))
+    want = replace(want, parameters=checked_parameters(replace(want, extensions=request.extensions), request.parameters))
     for name in request.extensions:
         want = _extended(want, name, request.extensions[name], facts, pooled_port)
     budget.check(want, facts)
@@ -127,7 +127,8 @@ def differs(request: Creation, want: Instance) -> str | None:
     return None
 
 
-def _parsed(want: Instance, given: Mapping[str, str]) -> dict[str, str]:
+def checked_parameters(want: Instance, given: Mapping[str, str]) -> dict[str, str]:
+    """Return parameters by their names with the values to keep, or refuse one."""
     for name in given:
         owner = next((e for e in want.extensions if name.lower() in extension(e).parameters), None)
         if owner is not None:
@@ -140,7 +141,7 @@ def with_parameters(
     want: Instance, given: Mapping[str, str], unset: Sequence[str], facts: Facts, *, restart: bool
 ) -> tuple[Instance, tuple[Change, ...]]:
     """Return the record with parameters set and unset, and what changes; the same record when nothing does."""
-    fresh = _parsed(want, given)
+    fresh = checked_parameters(want, given)
     gone = {parameters.find(want.version, name).name for name in unset}
     if both := gone & fresh.keys():
         raise Invalid("contradiction", say("cannot set and unset {name} at once", name=min(both)))

@@ -365,6 +365,11 @@ class LocalHost(LocalWatch):
         """Return 24 random letters and digits: 142 bits, and nothing that any format would have to quote."""
         return Secret("".join(secrets.choice(_PASSWORD_LETTERS) for _ in range(24)))
 
+    def value_fault(self, major: int, name: str, text: str) -> str:
+        """Let PostgreSQL's program judge a value."""
+        bindir = postgres.bindir_of(major)
+        return rehearsal.fault(bindir, self._server_account, name, text) if bindir is not None else ""
+
     def verifier(self, user: str, password: Secret) -> Secret:
         """Return the SCRAM verifier."""
         return roles.verifier(user, password)

@@ -15,6 +15,7 @@ from pathlib import Path
 from howdah.core.host import Refused
 from howdah.errors import Failed
 from howdah.host import files, serverlog
+from howdah.host.accounts import Account
 from howdah.host.postgres import Seat, run_as
 from howdah.phrase import say
 
@@ -43,6 +44,17 @@ def check(seat: Seat, texts: Mapping[str, str]) -> None:
     finally:
         files.remove(scratch)
     _judge(said.replace(f"{scratch}/", ""))
+
+
+def fault(bindir: Path, account: Account | None, name: str, text: str) -> str:
+    """Return PostgreSQL's own words on a value that it does not take, empty where it takes it; some 20 ms, without a server or its files.
+
+    `postgres -C` reads its command line as a start does, refuses what each parameter's own check refuses, and ends.
+    """
+    asked: list[str | Path] = [bindir / "postgres", "-C", name, "-c", f"{name}={text}", "-c", "config_file=/dev/null", "-D", "/"]
+    said = run_as(account, asked, Path("/"), seconds=5)
+    words = serverlog.reason(said.stderr) if said.returncode and "FATAL" in said.stderr else ""
+    return words if serverlog.of_configuration(words) else ""
 
 
 def _furnish(scratch: Path, seat: Seat, texts: Mapping[str, str]) -> None:

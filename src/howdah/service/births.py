@@ -33,7 +33,8 @@ class Births(Work):
             hint = say("howdah show {name} tells what it is; choose another name, or change it", name=want.name)
             raise Conflict("name_taken", say("cannot create {name}: it is there with another {other}", name=want.name, other=other), hint)
 
-    def begin(self, request: Creation, caller: Caller, password: Secret | None) -> tuple[Instance, Operation, tuple[str, Secret] | None]:
+    def conceive(self, request: Creation, caller: Caller) -> Instance:
+        """Return the record that a request for a new instance would make, or refuse it; nothing is made or remembered."""
         facts, major = self.host.facts(), self._major(request.version)
         identity = self.store.new_id()
         self.host.check_home(self.host.layout(identity))
@@ -44,8 +45,10 @@ class Births(Work):
         pooled = next((self.claimed_port(listen, name, given) for name, given in request.extensions.items() if extension(name).port), None)
         if pooled == port:
             raise Conflict("port_taken", say("cannot use port {port} for both PostgreSQL and the pooler", port=port))
-        want = wishes.born(request, facts, identity, major, port, pooled)
-        made = None
+        return wishes.born(request, facts, identity, major, port, pooled)
+
+    def begin(self, request: Creation, caller: Caller, password: Secret | None) -> tuple[Instance, Operation, tuple[str, Secret] | None]:
+        want, made = self.conceive(request, caller), None
         if request.user is not None and request.database is not None:
             secret = password or self.host.make_password()
             verifier = self.host.verifier(request.user, secret)

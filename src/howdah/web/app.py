@@ -72,7 +72,7 @@ class Console:
 
     def application(self) -> Starlette:
         """Return what uvicorn serves."""
-        pages = [Route(page.path, self._endpoint(page), methods=["GET", "POST"] if page.post else ["GET"]) for page in ROUTES]
+        pages = [Route(page.path, self._endpoint(page), methods=page.methods) for page in ROUTES]
         return Starlette(
             routes=[
                 Route("/", self._home),

@@ -53,6 +53,11 @@ def act(name: str, verb: str) -> str:
     return f"{instance(name)}/{verb}"
 
 
+def check(place: str) -> str:
+    """Return where a form is told what is wrong with it while it is typed."""
+    return f"{place}/check"
+
+
 def once(number: str) -> str:
     """Return the page that shows a secret once."""
     return f"/once/{quote(number, safe='')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,6 +109,17 @@ class Visit:
 
         return Caller(self.account, f"howdah {words}", confirm, lambda _: None, wait=False, patience=PATIENCE_SECONDS)
 
+    def told(self, refusal: Refusal | None) -> tuple[str, str]:
+        """Return what a refusal says and what to do about it, both empty without one."""
+        if refusal is None:
+            return "", ""
+        return self.say(refusal.message), self.say(refusal.hint) if refusal.hint is not None else ""
+
+    def faults(self, found: Mapping[str, Refusal]) -> Given:
+        """Answer a form that is still being typed: by its fields, what is wrong with each; what no field is to blame for has no name."""
+        said = {field: "; ".join(filter(None, self.told(refusal))) for field, refusal in found.items()}
+        return Given(json.dumps({"faults": said}).encode(), "application/json")
+
     def notice(self, text: Phrase) -> None:
         """Have a sentence stand on the next page."""
         if self.visitor is not None:
@@ -169,3 +181,8 @@ class Page:
     need: Role | None = "reader"
     change: Role = "member"
     verb: str = ""
+
+    @property
+    def methods(self) -> list[str]:
+        """Which requests it answers."""
+        return [*(("GET",) if self.get is not None else ()), *(("POST",) if self.post is not None else ())]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from howdah.catalog.sizes import DEFAULT, SIZES
 from howdah.core.instance import check_password
@@ -10,24 +12,14 @@ from howdah.core.wishes import Creation
 from howdah.errors import Invalid, Refusal
 from howdah.phrase import say
 from howdah.secret import Secret
+from howdah.service import faults
 from howdah.web import urls
 from howdah.web.desk import Once
-from howdah.web.visit import NotAgreed, Sent, Shown, Visit
+from howdah.web.visit import Given, NotAgreed, Sent, Shown, Visit
 
-_FIELDS = (
-    "name",
-    "version",
-    "size",
-    "database",
-    "user",
-    "pool_mode",
-    "max_client_conn",
-    "listen_port",
-    "port",
-    "listen",
-    "hostname",
-    "allow",
-)
+_POOLER_FIELDS = ("pool_mode", "max_client_conn", "listen_port")
+_OF_PARAMETERS = ("unknown_parameter", "managed_parameter", "refused_parameter", "refused_by_postgres")
+_FIELDS = ("name", "version", "size", "database", "user", *_POOLER_FIELDS, "port", "listen", "hostname", "allow")
 
 
 @dataclass(frozen=True)
@@ -62,29 +54,57 @@ def _form(visit: Visit, values: dict[str, str], *, pooler: bool, parameters: str
         modes=("session", "transaction", "statement"),
         error=visit.say(refusal.message) if refusal is not None else "",
         hint=visit.say(refusal.hint) if refusal is not None and refusal.hint is not None else "",
-        field=_field(refusal) if refusal is not None else "",
+        field=_field(refusal, values) if refusal is not None else "",
     )
     return Shown("create.html", page, say("Create an instance"), 422 if refusal is not None else 200, refusal=refusal)
 
 
-def _field(refusal: Refusal) -> str:
+def _field(refusal: Refusal, values: Mapping[str, str]) -> str:
     """Return the field that a refusal is about; empty where it is about the whole."""
     said = str(refusal.message)
+    if refusal.code in _OF_PARAMETERS or (refusal.code == "invalid_value" and said.startswith("cannot set ")):
+        own = next((field for field in _POOLER_FIELDS if f" {field}=" in said), "")
+        return own or "parameters"
     by_code = {
         "invalid_name": "name",
         "name_taken": "name",
         "unknown_size": "size",
         "no_postgresql": "version",
         "invalid_password": "password",
+        "address_not_here": "listen",
     }
-    by_word = {"database": "database", "user": "user", "pool_mode": "pool_mode", "max_client_conn": "max_client_conn"}
+    by_word = {field: field for field in ("database", "user", *_POOLER_FIELDS)}
     if refusal.code in by_code and "a database" not in said and "a user" not in said:
         return by_code[refusal.code]
     if refusal.code in ("port_taken", "invalid_port"):
-        return "port"
-    if refusal.code in ("unknown_parameter", "managed_parameter", "refused_parameter"):
-        return "parameters"
+        return "listen_port" if values["listen_port"] and values["listen_port"] in said else "port"
     return next((field for word, field in by_word.items() if word in said), "")
+
+
+def check(visit: Visit) -> Given:
+    """Say what is wrong with what is typed so far."""
+    values, pooler = {field: visit.form.get(field) for field in _FIELDS}, visit.form.get("pooler") == "on"
+    text, password = visit.form.get("parameters"), visit.form.raw("password")
+    seen = {field: faults.told(partial(_alone, visit, field, values[field])) for field in _FIELDS if values[field]}
+    seen["password"] = faults.told(lambda: check_password(password)) if password else None
+    seen["parameters"] = faults.told(lambda: _first_values(visit, values["version"], text)) if text else None
+    found = {field: refusal for field, refusal in seen.items() if refusal is not None and (pooler or field not in _POOLER_FIELDS)}
+    if not found and values["name"]:
+        refusal = faults.of_creation(visit.service, _request(visit, values, pooler=pooler, parameters=text))
+        found |= {_field(refusal, values): refusal} if refusal is not None else {}
+    return visit.faults(found)
+
+
+def _alone(visit: Visit, field: str, value: str) -> None:
+    """Refuse what is wrong with one field, whatever stands in the others; a user needs a database."""
+    others = {**dict.fromkeys(_FIELDS, ""), "name": "x", "database": "x" if field == "user" else ""}
+    _request(visit, {**others, field: value}, pooler=True, parameters="").checked()
+
+
+def _first_values(visit: Visit, version: str, text: str) -> None:
+    major = visit.whole(version, say("version")) if version else None
+    for refusal in faults.of_first_values(visit.service, major, _parameters(text)).values():
+        raise refusal
 
 
 def create(visit: Visit) -> Shown | Sent:
@@ -93,7 +113,7 @@ def create(visit: Visit) -> Shown | Sent:
     values, text = {field: visit.form.get(field) for field in _FIELDS}, visit.form.get("parameters")
     pooler = visit.form.get("pooler") == "on"
     try:
-        request = _request(visit, values, pooler=pooler)
+        request = _request(visit, values, pooler=pooler, parameters=text)
         password = visit.form.raw("password")
         given = check_password(password) if password else None
         words = f"create {request.name}"
@@ -123,8 +143,8 @@ def _passfile(visit: Visit, instance: str, user: str) -> str:
     return str(found) if found is not None else ""
 
 
-def _request(visit: Visit, values: dict[str, str], *, pooler: bool) -> Creation:
-    settings = {key: values[key] for key in ("pool_mode", "max_client_conn", "listen_port") if values[key]}
+def _request(visit: Visit, values: Mapping[str, str], *, pooler: bool, parameters: str) -> Creation:
+    settings = {key: values[key] for key in _POOLER_FIELDS if values[key]}
     return Creation(
         name=values["name"],
         version=visit.whole(values["version"], say("version")) if values["version"] else None,
@@ -133,7 +153,7 @@ def _request(visit: Visit, values: dict[str, str], *, pooler: bool) -> Creation:
         listen=_words(values["listen"]),
         hostnames=_words(values["hostname"]),
         allow=_words(values["allow"]),
-        parameters=_parameters(visit.form.get("parameters")),
+        parameters=_parameters(parameters),
         extensions={"pooler": settings} if pooler else {},
         database=values["database"] or None,
         user=values["user"] or None,

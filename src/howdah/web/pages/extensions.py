@@ -10,10 +10,10 @@ from howdah.core.files import pooler_settings
 from howdah.core.instance import Instance
 from howdah.errors import NotFound, Refusal
 from howdah.phrase import Phrase, say
-from howdah.service import ahead
+from howdah.service import ahead, faults
 from howdah.web import urls
 from howdah.web.pages.instance import head
-from howdah.web.visit import NotAgreed, Sent, Shown, Visit
+from howdah.web.visit import Given, NotAgreed, Sent, Shown, Visit
 
 MAIN = ("pool_mode", "max_client_conn", "listen_port", "default_pool_size")
 _DESCRIPTORS = 64
@@ -233,6 +233,14 @@ def change(visit: Visit) -> Shown | Sent:
         raise
     except Refusal as refusal:
         return _form(visit, entry, typed, refusal)
+
+
+def check(visit: Visit) -> Given:
+    """Say what is wrong with what is typed so far."""
+    entry = _extension(visit)
+    typed = {name: value for name, value in visit.form.below("set:").items() if value}
+    found = faults.of_extension(visit.service, visit.name, entry.name, typed)
+    return visit.faults({f"set:{name}" if name else name: refusal for name, refusal in found.items()})
 
 
 def _review(visit: Visit, entry: Extension, given: dict[str, str]) -> Shown | Sent:

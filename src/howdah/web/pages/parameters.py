@@ -10,12 +10,12 @@ from howdah.core.instance import Instance
 from howdah.core.wishes import effective_default
 from howdah.errors import Conflict, Refusal
 from howdah.phrase import say
-from howdah.service import ahead
+from howdah.service import ahead, faults
 from howdah.web import urls
 from howdah.web.desk import Draft
 from howdah.web.pages.instance import head
 from howdah.web.pages.operations import said
-from howdah.web.visit import Sent, Shown, Visit
+from howdah.web.visit import Given, Sent, Shown, Visit
 
 _FOUND_MOST = 40
 _WORDS_MOST = 20
@@ -240,6 +240,15 @@ def change(visit: Visit) -> Shown | Sent:
             return _tab(visit, typed, unset, words, refusal=refusal)
         typed.setdefault(adding, "")
     return _tab(visit, typed, unset, words)
+
+
+def check(visit: Visit) -> Given:
+    """Say what is wrong with what is typed so far; a row that was added and has no value yet waits for one."""
+    typed, unset = visit.form.below("set:"), tuple(visit.form.all("unset"))
+    there = visit.service.store.find(visit.name).parameters
+    given = {name: value for name, value in _wanted(visit, typed, unset).items() if value or name in there}
+    found = faults.of_parameters(visit.service, visit.name, given, unset)
+    return visit.faults({f"set:{name}" if name else name: refusal for name, refusal in found.items()})
 
 
 def _wanted(visit: Visit, typed: dict[str, str], unset: tuple[str, ...]) -> dict[str, str]:

@@ -33,6 +33,52 @@
     document.querySelectorAll("#set-default_pool_size, #set-max_client_conn").forEach((input) => input.addEventListener("input", draw));
     draw();
   };
+  // While one types, the server says what is wrong, beside the field that was touched; what it said on sending goes when that is mended.
+  const checking = (form) => {
+    const touched = new Set();
+    let timer = 0, asked = null;
+    const beside = (field) => {
+      const box = field.closest(".field, .row-value") || field.parentElement;
+      let said = box.querySelector("p.wrong");
+      if (!said) {
+        said = document.createElement("p");
+        said.className = "wrong pre";
+        said.id = `wrong-${field.id}`;
+        said.setAttribute("role", "status");
+        field.after(said);
+        field.setAttribute("aria-describedby", `${said.id} ${field.getAttribute("aria-describedby") || ""}`.trim());
+      }
+      return said;
+    };
+    const show = (faults) => {
+      touched.forEach((name) => {
+        const field = form.elements[name];
+        if (!field || !field.closest) return;
+        const words = faults[name] || "";
+        if (words || field.getAttribute("aria-invalid")) { const said = beside(field); said.textContent = words; said.hidden = !words; }
+        if (words) field.setAttribute("aria-invalid", "true"); else field.removeAttribute("aria-invalid");
+      });
+      const whole = form.querySelector("[data-whole]");
+      whole.textContent = faults[""] || "";
+      whole.hidden = !faults[""];
+    };
+    const ask = async () => {
+      if (asked) asked.abort();
+      asked = new AbortController();
+      try {
+        const answer = await fetch(form.dataset.check, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "HX-Request": "true" }, signal: asked.signal });
+        if (answer.ok && (answer.headers.get("content-type") || "").startsWith("application/json")) show((await answer.json()).faults);
+      } catch (error) { if (error.name !== "AbortError") console.info(error.message); }
+    };
+    const changed = (event) => {
+      if (!event.target.name || event.target.type === "search") return;
+      touched.add(event.target.name);
+      clearTimeout(timer);
+      timer = setTimeout(ask, 300);
+    };
+    form.addEventListener("input", changed);
+    form.addEventListener("change", changed);
+  };
   // A list that follows by itself keeps what is open, and waits while something in it is chosen or typed into.
   document.addEventListener("htmx:beforeSwap", (event) => {
     const target = event.detail.target;
@@ -57,5 +103,5 @@
     copying(event.detail.elt);
     opened.forEach((id) => { const at = document.getElementById(id); if (at) at.open = true; });
   });
-  document.addEventListener("DOMContentLoaded", () => { local(document); copying(document); budget(); document.querySelectorAll(".tabs [aria-current]").forEach((each) => each.scrollIntoView({ block: "nearest", inline: "center" })); });
+  document.addEventListener("DOMContentLoaded", () => { local(document); copying(document); budget(); document.querySelectorAll("form[data-check]").forEach(checking); document.querySelectorAll(".tabs [aria-current]").forEach((each) => each.scrollIntoView({ block: "nearest", inline: "center" })); });
 })();

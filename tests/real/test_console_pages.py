@@ -1,0 +1,62 @@
+"""What each page of the console tells, in a real browser over real servers: while one types, before a change, and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import Page, expect
+from tests.real.instances import Place
+from tests.real.served import Served, chromium_here, enter, serving
+
+
+@pytest.fixture(scope="module")
+def served(here: Place) -> Iterator[Served]:
+    with serving(here.home) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    with chromium_here() as opened:
+        yield opened
+
+
+def wrong(page: Page, field: str) -> str:
+    """Return what stands beside a field, once something does."""
+    told = page.locator(f":is(.field, .row-value):has({field}) p.wrong:visible")
+    told.wait_for()
+    return told.inner_text()
+
+
+def test_while_one_types_the_server_says_what_is_wrong(chromium: Chromium, served: Served) -> None:
+    page = enter(chromium, served)
+    page.goto("/create")
+    page.fill("#name", "no spaces, please")
+    assert "1 to 63 letters" in wrong(page, "#name")
+    page.fill("#name", "shop")
+    page.locator("summary").first.click()
+    page.fill("#max_client_conn", "many")
+    assert "max_client_conn=many" in wrong(page, "#max_client_conn")
+    page.fill("#max_client_conn", "")
+    expect(page.locator("#max_client_conn")).not_to_have_attribute("aria-invalid", "true")
+    page.locator("summary").last.click()
+    page.fill("#parameters", "timezone=Mars/Olympus")
+    assert 'invalid value for parameter "TimeZone": "Mars/Olympus"' in wrong(page, "#parameters"), "PostgreSQL's own words"
+    page.fill("#parameters", "")
+    assert "it is there with another --database" in wrong(page, "#name")
+    assert (page.input_value("#name"), page.url.rpartition("/")[2]) == ("shop", "create"), "nothing was sent, nothing is lost"
+
+    page.goto("/instances/shop/parameters?add=search_path&add=work_mem")
+    page.fill("#set-work_mem", "1kB")
+    assert "a value from 64kB to" in wrong(page, "#set-work_mem")
+    page.fill("#set-work_mem", "64kB")
+    expect(page.locator("#set-work_mem")).not_to_have_attribute("aria-invalid", "true")
+    page.fill("#set-search_path", "a,,b")
+    assert "List syntax is invalid" in wrong(page, "#set-search_path")
+
+    page.goto("/instances/shop/extensions/pooler")
+    page.fill("#set-max_client_conn", "9999999")
+    page.locator("[data-whole]:visible, .field:has(#set-max_client_conn) p.wrong:visible").first.wait_for()
+    page.context.close()
