@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
@@ -59,4 +60,39 @@ def test_while_one_types_the_server_says_what_is_wrong(chromium: Chromium, serve
     page.goto("/instances/shop/extensions/pooler")
     page.fill("#set-max_client_conn", "9999999")
     page.locator("[data-whole]:visible, .field:has(#set-max_client_conn) p.wrong:visible").first.wait_for()
+    page.context.close()
+
+
+def test_both_hops_are_proven_and_a_switch_to_tls_goes_by_stages(chromium: Chromium, served: Served, here: Place) -> None:
+    page = enter(chromium, served)
+    page.goto("/instances/shop/security")
+    page.click("button[value=verify]")
+    assert page.locator("#verdict").inner_text() == "proven"
+    for way, evidence in (("pooled", "TLSv1.3"), ("second", "unix"), ("direct", "TLSv1.3")):
+        told = page.locator(f"#way-{way}.good").inner_text()
+        assert "proven" in told and evidence in told, way
+    assert page.locator(".checks li.pass").count() > 60 and page.locator(".checks li.fail").count() == 0
+
+    here.set({"ssl": "off"})
+    with here.login("pooled") as old:  # with ssl=off there is no TLS at all
+        page.reload()
+        assert "Encryption is off" in page.inner_text("#switch") and "through the pooler: app@app_db" in page.inner_text("#plaintext")
+        page.click("button[value=keep]")
+        page.locator("#on").wait_for()
+        assert "Longest wait of a new login" in page.inner_text(".cost") and "SSL required" in here.refused("pooled", sslmode="disable")
+        assert old.execute("SELECT 1").fetchone() == (1,), "who was connected stays"
+        page.goto("/instances/shop/security")
+        assert "still open: 1" in page.inner_text("#switch")
+        page.click("button[value=end]")
+        assert "app@app_db" in page.inner_text("main"), "the question names whom it cuts off"
+        page.click("button.danger")
+        page.locator("#on").wait_for()
+        with pytest.raises(psycopg.OperationalError):
+            old.execute("SELECT 1")
+    page.goto("/instances/shop/security")
+    assert "Done: nobody new comes in without TLS" in page.inner_text("#switch")
+    page.goto("/instances/shop/operations")
+    page.locator("summary").first.click()
+    ended = page.locator(".operation").first.locator(".cost div", has_text="Sessions ended by it").locator("dd")
+    assert ended.inner_text() == "1"
     page.context.close()

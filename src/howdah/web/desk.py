@@ -67,6 +67,28 @@ class Once:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What one check of a proof found, for a reader of any language."""
+
+    id: str
+    hop: str
+    title: Phrase
+    result: str
+    evidence: Phrase
+    fix: Phrase | None
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The latest proof of an instance that was run from the console, when, and how long it took."""
+
+    proven: bool
+    checks: tuple[Found, ...]
+    at: float  # seconds since the epoch
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Draft:
     """What was typed into a form whose wish a server refused."""
 
@@ -85,6 +107,7 @@ class Desk:
         )
         self._people = PerThread(lambda: compose.people(home), lambda people: people.register.close())
         self.samples = samples
+        self.proven: dict[str, Proven] = {}  # by the instance's id; what is gone costs a few kilobytes until the end
         self.notices, self.onces, self.drafts = Kept(), Kept(), Kept()
 
     @property

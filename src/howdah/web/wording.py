@@ -38,6 +38,51 @@ HOW: Mapping[str, Phrase] = {
     "takeover": say("a new pooler takes over"),
     "session": say("at once, for new sessions"),
 }
+APPLIED: Mapping[str, Phrase] = {
+    "restart": say("by a restart of PostgreSQL"),
+    "takeover": say("a new pooler took over"),
+    "reload": say("by reload"),
+    "sql": say("by statements, at once"),
+    "nothing": say("nothing had to be done"),
+}
+# what was asked for, as pages and the audit log call it; what is not in this list keeps its own name
+VERBS: Mapping[str, Phrase] = {
+    "create": say("Creation"),
+    "start": say("Start"),
+    "stop": say("Stop"),
+    "restart": say("Restart"),
+    "delete": say("Deletion"),
+    "undelete": say("Taken back from the trash"),
+    "repair": say("Repair"),
+    "down": say("Shutdown of the machine"),
+    "params set": say("Parameters"),
+    "endpoints set": say("Addresses and networks"),
+    "extensions add": say("Extension added"),
+    "extensions set": say("Settings of an extension"),
+    "extensions remove": say("Extension removed"),
+    "pooler drain": say("Older poolers emptied"),
+    "databases": say("Databases"),
+    "databases add": say("Database added"),
+    "databases delete": say("Database deleted"),
+    "users": say("Users"),
+    "users add": say("User added"),
+    "users delete": say("User deleted"),
+    "users password": say("Password changed"),
+    "users grant": say("Rights given"),
+    "users revoke": say("Rights taken"),
+    "certificates renew": say("Certificates renewed"),
+    "verify": say("Proof"),
+    "sign in": say("Sign-in"),
+    "sign out": say("Sign-out"),
+    "account": say("Account"),
+    "auth tokens add": say("Token made"),
+    "auth tokens delete": say("Session or token ended"),
+    "auth users": say("Account made"),
+    "auth users add": say("Account made"),
+    "auth users set": say("Role changed"),
+    "auth users password": say("Account's password changed"),
+    "auth users delete": say("Account deleted"),
+}
 HOP_NAMES: Mapping[str, Phrase] = {"direct": say("direct"), "pooled": say("through the pooler")}
 _TIMES = (say("{n} ms"), say("{n} s"), say("{n} min"))
 _SIZES = (say("{n} B"), say("{n} KB"), say("{n} MB"), say("{n} GB"), say("{n} TB"))
@@ -119,6 +164,14 @@ class Wording:
         """Return an outcome of an operation in words, and its tone."""
         phrase, tone = OUTCOMES[outcome]
         return self(phrase), tone
+
+    def verb(self, verb: str) -> str:
+        """Return what was asked for in words."""
+        return self(VERBS[verb]) if verb in VERBS else verb
+
+    def applied(self, applied: str) -> str:
+        """Return how a change came into force."""
+        return self(APPLIED[applied])
 
     def how(self, how: str) -> str:
         """Return how a change comes into force."""

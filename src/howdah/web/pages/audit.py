@@ -41,8 +41,23 @@ def audit(visit: Visit) -> Shown:
     start = float(before) if before.replace(".", "", 1).isdigit() and len(before) < 20 else 0.0
     found = visit.desk.people.deeds(_ROWS, about=about, before=start)
     lines = tuple(
-        Line(visit.say.moment(d.at), visit.say.iso(d.at), d.account, d.address, d.verb, d.about, d.outcome, d.outcome == "done", d.words)
+        Line(
+            visit.say.moment(d.at),
+            visit.say.iso(d.at),
+            d.account,
+            d.address,
+            visit.say.verb(d.verb),
+            d.about,
+            _outcome(visit, d.outcome),
+            d.outcome == "done",
+            d.words,
+        )
         for d in found
     )
     older = repr(found[-1].at) if len(found) == _ROWS else ""
     return Shown("audit.html", Audit(about, lines, older), say("Audit"))
+
+
+def _outcome(visit: Visit, outcome: str) -> str:
+    """Return an outcome in words; what a verb refused keeps its code, by which documents explain it."""
+    return visit.say.outcome(outcome)[0] if outcome == "done" else outcome

@@ -28,6 +28,7 @@ class Asked:
     sessions: tuple[str, ...]
     fields: tuple[tuple[str, str], ...]
     path: str
+    back: str
 
 
 def refused(visit: Visit, refusal: Refusal, status: int) -> Shown:
@@ -40,7 +41,8 @@ def refused(visit: Visit, refusal: Refusal, status: int) -> Shown:
 def unexpected(visit: Visit, question: Question) -> Shown:
     """Ask what has to be agreed to before the very same form is sent again."""
     fields = tuple(pair for pair in visit.form.pairs if pair[0] not in ("token", "agreed"))
-    return Shown("asked.html", Asked(visit.say(question.text), _named(question), fields, visit.path), say("Do you agree?"), 409)
+    back = urls.instance(visit.name) if visit.name else urls.HOME
+    return Shown("asked.html", Asked(visit.say(question.text), _named(question), fields, visit.path, back), say("Do you agree?"), 409)
 
 
 def _named(question: Question) -> tuple[str, ...]:

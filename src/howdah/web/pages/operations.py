@@ -26,7 +26,7 @@ class Told:
     """One operation."""
 
     number: int
-    verb: str
+    title: str
     actor: str
     outcome: tuple[str, str]
     open: bool
@@ -35,6 +35,7 @@ class Told:
     iso: str
     took: str
     request: str
+    cost: tuple[tuple[str, str], ...]  # how it came into force, and what clients had of it
     steps: tuple[Step, ...]
     error: str
     hint: str
@@ -66,7 +67,7 @@ def told(visit: Visit, name: str, done: Operation) -> Told:
     adopted = done.error.get("code") == "adopted"
     return Told(
         number=done.id,
-        verb=done.verb,
+        title=visit.say.verb(done.verb),
         actor=done.actor,
         outcome=visit.say.outcome(done.outcome),
         open=not over,
@@ -75,11 +76,24 @@ def told(visit: Visit, name: str, done: Operation) -> Told:
         iso=visit.say.iso(done.started),
         took=visit.say.took(done.finished - done.started) if over else "",
         request=str(done.asked.get("request", "")),
+        cost=_cost(visit, done) if over else (),
         steps=steps,
         error="" if adopted else said(visit, done, "message"),
         hint=said(visit, done, "message" if adopted else "hint"),
         url=urls.operation(name, done.id),
     )
+
+
+def _cost(visit: Visit, done: Operation) -> tuple[tuple[str, str], ...]:
+    """Tell how a change came into force; and what it cost clients, where anybody was there to feel it."""
+    if done.applied == "nothing":
+        return ()
+    rows = [(visit.say(say("Came into force")), visit.say.applied(done.applied))]
+    if done.stall is not None:
+        rows.append((visit.say(say("Longest wait of a new login")), visit.say.took(done.stall / 1000)))
+    if done.stall is not None or done.ended:
+        rows.append((visit.say(say("Sessions ended by it")), visit.say.number(done.ended)))
+    return tuple(rows)
 
 
 def said(visit: Visit, done: Operation, key: str) -> str:
