@@ -256,6 +256,14 @@ def test_a_home_with_quotes_stays_one_path_in_each_format(root: Path) -> None:
     assert quoted[0] == quoted[-1] == "'" and quoted[1:-1].replace("''", "'") == str(layout.socket_dir)
 
 
+def test_a_killed_server_need_not_sync_each_file_by_itself_where_it_can_do_otherwise() -> None:
+    for version, expected in ((13, None), (14, "syncfs"), (18, "syncfs")):
+        found = files.server_parameters(replace(BARE, version=version), LAYOUT, PAIR)
+        assert found.get("recovery_init_sync_method") == expected
+    asked = replace(BARE, parameters={"recovery_init_sync_method": "fsync"})
+    assert files.server_parameters(asked, LAYOUT, PAIR)["recovery_init_sync_method"] == "fsync"
+
+
 @pytest.mark.parametrize(
     ("want", "facts"),
     [

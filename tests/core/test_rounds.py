@@ -26,6 +26,7 @@ class Clockwork:
         self.shown: Hashable = "calm"
         self.outcome: Refusal | tuple[Line, ...] = ()
         self.passes: list[float] = []
+        self.asked: Operation | None = None
         self.generation, self.moves = WANT.generation, 0
         self.rounds = Rounds(lambda: cast(Births, self), cast(Any, self), now=lambda: self.time)
 
@@ -46,7 +47,7 @@ class Clockwork:
         return 1
 
     def last(self, instance_id: str) -> Operation | None:
-        return None
+        return self.asked
 
     def clear_trash(self) -> None: ...
     def wake(self) -> None: ...
@@ -109,17 +110,40 @@ def test_what_fails_is_tried_later_each_time_and_at_once_for_a_new_wish() -> Non
 def test_what_has_to_be_put_right_again_and_again_is_slowed_down() -> None:
     clock = Clockwork()
     clock.outcome = LINE
-    for _ in range(3):
-        clock.shown = object()
-        assert clock.run(1)[:1] == [0]
     clock.shown = object()
-    clock.run(1)
-    clock.shown = object()
-    assert clock.run(3) == []
+    gaps = []
+    for _ in range(12):  # changed anew as soon as it is right
+        before, made = clock.time, len(clock.passes)
+        while len(clock.passes) == made:
+            clock.shown = object()
+            clock.run(0.5)
+        gaps.append(clock.time - before)
+    assert gaps[:3] == [0.5] * 3 and gaps == sorted(gaps) and 10 <= gaps[-1] <= 11
     clock.outcome = ()
     clock.run(400)
     clock.shown = object()
     assert clock.run(1)[:1] == [0], "a calm while later it is quick again"
+
+
+def test_what_came_back_and_served_for_a_while_is_put_right_at_once_each_time() -> None:
+    clock = Clockwork()
+    clock.run(400)
+    for _ in range(9):  # the instance is calm in between, so the next look for its own sake is minutes away
+        clock.shown, clock.outcome = object(), LINE
+        assert clock.run(1)[:1] == [0]
+        clock.outcome = ()
+        clock.run(15)
+
+
+def test_who_asks_for_a_pass_is_not_kept_waiting_by_earlier_failures() -> None:
+    clock = Clockwork()
+    clock.outcome = Failed("no", say("cannot"))
+    clock.run(1400)
+    clock.rounds._charges[WANT.id].tries = 5000  # days later
+    assert clock.run(900)
+    clock.moves += 1
+    clock.asked = Operation(7, WANT.id, 1, "repair", "anna", outcome="waiting")
+    assert clock.run(2)[:2] == [0, 1], "and it begins to be patient anew"
 
 
 def test_who_is_busy_is_asked_again_soon() -> None:

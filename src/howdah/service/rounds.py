@@ -32,8 +32,11 @@ FULL_SECONDS = 300.0
 _TRASH_SECONDS = 60.0
 _BUSY_SECONDS = 1.0
 _LONGEST_BACKOFF = 300.0
-_CALM_SECONDS = 60.0  # what was put right again before this is over counts as failing
 _PATIENT_TRIES = 3
+# What was put right counts as lasting when it held for four times as long as it was left to rest before, within these bounds: what is
+# killed every quarter of a minute is started at once each time, what does not hold for a second is not started every second.
+_LASTS_TIMES, _LASTS_LEAST, _LASTS_MOST = 4.0, 10.0, 60.0
+_LONGEST_REST = 10.0
 _PASSES_AT_ONCE = 4
 _LAST_PASSES_SECONDS = 20.0
 
@@ -54,6 +57,13 @@ class Standing:
     converged: int
     last: Operation | None
 
+    def asks_more_than(self, other: Standing) -> bool:
+        """Tell whether somebody has asked for something since the other: for a change, or for a pass."""
+        if self.generation != other.generation:
+            return True
+        new = self.last is not None and (other.last is None or self.last.id != other.last.id)
+        return new and self.last is not None and self.last.outcome == "waiting"
+
 
 @dataclass
 class Charge:
@@ -66,7 +76,9 @@ class Charge:
     at_work: bool = False
     spread: bool = False  # its full looks have found their own place within the five minutes
     tries: int = 0  # that failed, or whose work did not last
-    tried_at: float = -_CALM_SECONDS
+    tried_at: float = -_LASTS_MOST
+    delay: float = 0.0  # how long it was left to rest after that
+    rest: float = 0.0  # until then what is seen is no reason to look; what is asked for is
 
 
 @dataclass
@@ -138,7 +150,7 @@ class Rounds:
                 seen = self._sentry.glance(charge.want)
                 if seen != charge.glance:
                     charge.glance = seen
-                    charge.due = min(charge.due, max(start, self._earliest(charge)))
+                    charge.due = min(charge.due, max(start, charge.rest))
         looked = self._now()
         for instance_id, charge in self._charges.items():
             if charge.due <= looked and not charge.at_work and not self._stood_down(charge):
@@ -169,15 +181,11 @@ class Rounds:
                 self._charges[instance_id] = Charge(want, standing, now)
                 continue
             charge.want = want
-            if charge.standing.generation != want.generation:
-                charge.tries = 0
+            if standing.asks_more_than(charge.standing):
+                charge.tries, charge.rest = 0, 0.0
             if charge.standing != standing:
                 charge.standing = standing
-                charge.due = min(charge.due, max(now, self._earliest(charge)))
-
-    def _earliest(self, charge: Charge) -> float:
-        """Return when a charge may be looked at again: at once, unless it has failed or been put right time and again."""
-        return charge.due if charge.tries > _PATIENT_TRIES else 0.0
+                charge.due = min(charge.due, max(now, charge.rest))
 
     def _stood_down(self, charge: Charge) -> bool:
         """Tell whether somebody has ended the servers of an instance on purpose, for a shutdown, since this loop began."""
@@ -187,7 +195,7 @@ class Rounds:
     # ------------------------------------------------------------------------------------------ a pass, in a thread of its own
 
     def _pass(self, instance_id: str, charge: Charge) -> None:
-        start = self._now()
+        start, standing = self._now(), charge.standing
         charge.due = start + FULL_SECONDS * (1.0 if charge.spread else zlib.crc32(instance_id.encode()) / 2**32)
         charge.spread = True
         try:
@@ -197,6 +205,8 @@ class Rounds:
             outcome = "error"
             self._back_off(charge)
         finally:
+            if charge.standing.asks_more_than(standing):  # while it failed: that is no reason to let who asked wait
+                charge.tries, charge.rest, charge.due = 0, 0.0, start
             charge.at_work = False
             self._sentry.wake()
         with self._lock:
@@ -234,21 +244,26 @@ class Rounds:
         """Count work that was done; what has to be done time and again waits longer each time."""
         if self._calm(charge):
             charge.tries = 0
-        if charge.tries >= _PATIENT_TRIES:
-            self._back_off(charge)
-        else:
-            charge.tries, charge.tried_at = charge.tries + 1, self._now()
+        charge.tries, charge.tried_at = charge.tries + 1, self._now()
+        charge.delay = _doubled(charge.tries - _PATIENT_TRIES - 2, _LONGEST_REST) if charge.tries > _PATIENT_TRIES else 0.0
+        charge.rest = self._now() + charge.delay
 
     def _calm(self, charge: Charge) -> bool:
-        return self._now() - charge.tried_at > _CALM_SECONDS
+        return self._now() - charge.tried_at > min(max(_LASTS_LEAST, charge.delay * _LASTS_TIMES), _LASTS_MOST)
 
     def _back_off(self, charge: Charge) -> None:
         charge.tries, charge.tried_at = charge.tries + 1, self._now()
-        charge.due = self._now() + min(2.0 ** (charge.tries - 1), _LONGEST_BACKOFF)
+        charge.delay = _doubled(charge.tries - 1, _LONGEST_BACKOFF)
+        charge.due = self._now() + charge.delay
+        charge.rest = charge.due if charge.tries > _PATIENT_TRIES else 0.0
 
     def _clear_trash(self) -> None:
         with suppress(Refusal):
             self._service().clear_trash()
+
+
+def _doubled(times: int, most: float) -> float:
+    return min(2.0 ** min(times, 16), most)  # what fails for days fails more often than a float can be doubled
 
 
 def _what(done: Done) -> str:
