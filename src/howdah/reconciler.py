@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from howdah.core.host import Host, Pulse, Refused
+from howdah.core.host import Host, Later, Pulse, Refused
 from howdah.core.instance import Hold, Instance
 from howdah.core.observed import PARTS, Part
 from howdah.core.operation import Line, Operation, Outcome
@@ -132,11 +132,11 @@ class Reconciler:
     def _converge(self, want: Instance, account: _Account) -> None:
         concerns = self.engines[want.engine].concerns[want.state]
         tries: Counter[str] = Counter()
-        given_up: dict[str, Refusal] = {}
+        given_up, left = dict[str, Refusal](), set[str]()
         seen = self.host.observe(want)
         for _ in range(_PASSES):
             with _machine(say("look at {name}", name=want.name)):
-                steps = next_steps(concerns, want, seen, given_up)
+                steps = next_steps(concerns, want, seen, given_up.keys() | left)
             if not steps:
                 return self._done_but(want, account.operation, tuple(given_up.values()))
             for step in steps:
@@ -145,6 +145,8 @@ class Reconciler:
                     raise Failed("does_not_converge", say("cannot put it right in {tries} tries: {why}", tries=_TRIES, why=step.why))
                 try:
                     line = account.apply(step, self.host)
+                except Later:
+                    left.add(step.key)
                 except Refusal as refusal:
                     if not self._only_a_part(want, step, refusal):
                         raise

@@ -15,12 +15,13 @@ from howdah.catalog import parameters
 from howdah.catalog.extensions import catalog
 from howdah.core import files as texts
 from howdah.core.endpoint import certificate_names
-from howdah.core.host import WantedFile
+from howdah.core.host import Later, Leaving, WantedFile
 from howdah.core.instance import HOPS, LOOKUP_ROLE, PROBE_ROLE, Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.observed import DatabaseSeen, Disk, Facts, FileSeen, Generation, Inside, Looks, Observed, Pair, Role, Server, Wire
 from howdah.core.rotation import Turn
 from howdah.errors import Refusal
+from howdah.phrase import say
 
 HOME = Path("/srv/howdah")
 YEAR = 365 * 86_400.0
@@ -319,9 +320,11 @@ class Miniature:
             files = texts.pooler_files(want, layout, self.pairs["pooled"][0], self.told, number)
             self.generations[number] = self._loaded(self.generations[number], files)
 
-    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> int:
+    def retire_pooler(self, want: Instance, number: int, *, leaving: Leaving) -> int:
         if self._act("retire_pooler"):
             del self.generations[number]
+        elif leaving == "empty":
+            raise Later("pooler_in_use", say("clients log in there"))
         return 0
 
     def remove_pooler(self, want: Instance) -> None:

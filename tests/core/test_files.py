@@ -172,6 +172,7 @@ client_tls_ciphers = {files.CIPHERS}
 client_tls_ecdhcurve = prime256v1
 client_tls_key_file = /srv/howdah/instances/abcd1234/pool/tls/pooled.7f.key
 client_tls_cert_file = /srv/howdah/instances/abcd1234/pool/tls/pooled.7f.crt
+client_tls_ca_file = /srv/howdah/instances/abcd1234/pool/tls/pooled.7f.crt
 """
 LAST = "ignore_startup_parameters = extra_float_digits,options,howdah."
 

@@ -319,6 +319,16 @@ def test_a_fallback_that_is_killed_leaves_its_words_in_the_operation(store: Sqli
     assert [line.step for line in again(store, host).story] == ["StartServer"]
 
 
+def test_what_would_harm_clients_now_is_left_to_a_later_pass(store: SqliteStore) -> None:
+    host = served(store)
+    host.vain = {"retire_pooler"}
+    moved, _ = wishes.with_extension_settings(store.find_id(WANT.id), "pooler", {"listen_port": "6543"}, FACTS)
+    assert [line.step for line in wish(store, host, moved).story] == ["StartPooler"]
+    assert (host.done.count("retire_pooler"), len(host.generations)) == (1, 2)
+    host.vain.clear()
+    assert [line.step for line in again(store, host).story] == ["RetirePooler"]
+
+
 def test_what_its_own_steps_do_not_satisfy_is_given_up_after_three_tries(store: SqliteStore) -> None:
     host = Miniature(vain={"set_user"})
     with pytest.raises(Failed) as failed:

@@ -432,7 +432,7 @@ def test_an_older_generation_stays_while_it_has_clients(world: World) -> None:
     assert world.older().steps == ()
     drained = world.older(clients=())
     [step] = drained.steps
-    assert isinstance(step, RetirePooler) and step.number == 0 and step.drain
+    assert isinstance(step, RetirePooler) and step.number == 0 and step.leaving == "empty"
 
 
 def test_while_two_generations_serve_the_wire_is_not_asked(world: World) -> None:
@@ -481,7 +481,7 @@ def test_a_sql_extension_nobody_wants_is_dropped_everywhere(world: World) -> Non
 def test_a_stopped_life_ends_pooler_then_server_and_keeps_everything_else(world: World) -> None:
     stopped = wanted(state="stopped")(world.older())
     assert stopped.names == ("RetirePooler", "RetirePooler")
-    assert all(isinstance(step, RetirePooler) and not step.drain for step in stopped.steps)
+    assert all(isinstance(step, RetirePooler) and step.leaving == "now" for step in stopped.steps)
     stopped = replace(stopped, pooler=())
     assert stopped.names == ("StopServer",)
     assert stopped.on_server(state="unreachable").names == ("StopServer",)

@@ -4,7 +4,9 @@ words, changes that no client notices, users that come by lookup alone, and a re
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,6 +173,41 @@ def test_a_new_port_takes_new_clients_and_keeps_the_old(here: Place) -> None:
     assert old is not None
     assert not wire.knock("127.0.0.1", old).answers
     assert strays(here) == {}
+    prove(here)
+
+
+def test_who_still_logs_in_at_the_old_port_is_let_go_on_or_turned_away(here: Place) -> None:
+    """It closes at a moment when nobody is in: who was let in is answered to the end, who comes later is refused at the door."""
+    old = here.want().hop_port("pooled") or 0
+    where = psycopg.conninfo.make_conninfo("", host="127.0.0.1", port=old, user=USER, password=PASSWORD, dbname=DATABASE, connect_timeout=5)
+    let_in, cut = Counter[int](), list[str]()
+
+    def come_and_go(client: int) -> None:
+        while True:
+            try:
+                session = psycopg.connect(where, autocommit=True, passfile="/nonexistent")
+            except psycopg.OperationalError:
+                return
+            let_in[client] += 1
+            try:
+                with session:
+                    session.execute("SELECT pg_sleep(0.02)")
+            except psycopg.Error as error:
+                cut.append(str(error))
+            time.sleep(0.1)
+
+    threads = [threading.Thread(target=come_and_go, args=(client,)) for client in range(2)]
+    for thread in threads:
+        thread.start()
+    assert wait_until(lambda: len(let_in) == 2, 10)
+    here.pool({"listen_port": str(free_port())})
+    deadline = time.monotonic() + 60
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+        here.service.repair("shop", asks("repair"))
+    for thread in threads:
+        thread.join(5)
+    assert cut == []
+    assert not wire.knock("127.0.0.1", old).answers
     prove(here)
 
 

@@ -190,14 +190,17 @@ def pooler_tls(want: Instance, layout: Layout, pair: Pair) -> dict[str, str]:
     """Return the client side's TLS settings; these stand at the top, where a bad later line cannot reset them."""
     if not want.tls:
         return {"client_tls_sslmode": "disable"}
-    directory = layout.tls("pooled")
+    certificate = str(layout.tls("pooled") / f"pooled.{pair.serial}.crt")
     return {
         "client_tls_sslmode": "require",
         "client_tls_protocols": "secure",
         "client_tls_ciphers": CIPHERS,
         "client_tls_ecdhcurve": "prime256v1",
-        "client_tls_key_file": str(directory / f"pooled.{pair.serial}.key"),
-        "client_tls_cert_file": str(directory / f"pooled.{pair.serial}.crt"),
+        "client_tls_key_file": certificate.removesuffix("crt") + "key",
+        "client_tls_cert_file": certificate,
+        # It asks clients for a certificate even with `require` (sbuf.c, setup_tls). Without a file it then reads all authorities of the
+        # system, at each start and RELOAD, which nobody is served during: 35 ms of processor for 140 of them
+        "client_tls_ca_file": certificate,
     }
 
 

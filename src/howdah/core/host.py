@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.observed import Facts, Observed
@@ -20,6 +20,14 @@ from howdah.errors import Failed
 
 class Refused(Failed):
     """A server rejected what was wanted: the wish is withdrawn, and its words are kept."""
+
+
+class Later(Failed):
+    """It would harm clients now: it is left to a later pass, and that is no failure."""
+
+
+Leaving = Literal["empty", "soon", "now"]
+"""When a pooler is ended: once nobody is in it; once its clients have left, or a moment has passed; at once."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Host(Protocol):
     def steer_pooler(self, want: Instance, number: int) -> None: ...
     def change_pooler(self, want: Instance, number: int, files: Sequence[WantedFile]) -> None: ...
     def reload_pooler(self, want: Instance, number: int) -> None: ...
-    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> int: ...
+    def retire_pooler(self, want: Instance, number: int, *, leaving: Leaving) -> int: ...
     def remove_pooler(self, want: Instance) -> None: ...
     def resume_pooler(self, want: Instance, number: int) -> None: ...
     def end_plaintext(self, want: Instance, hop: Hop) -> int: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from howdah.core.host import Host, WantedFile
+from howdah.core.host import Host, Leaving, WantedFile
 from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.observed import PARTS, Part
 from howdah.core.rotation import Turn
@@ -351,15 +351,15 @@ class ReloadPooler(Step):
 
 @dataclass(frozen=True)
 class RetirePooler(Step):
-    """Drain a generation of the pooler, end it and take its directory away."""
+    """End a generation of the pooler and take its directory away; what becomes of those who are in, `leaving` says."""
 
     what = say("end PgBouncer")
 
     number: int
-    drain: bool = True
+    leaving: Leaving = "empty"
 
     def apply(self, host: Host) -> int:
-        return host.retire_pooler(self.want, self.number, drain=self.drain)
+        return host.retire_pooler(self.want, self.number, leaving=self.leaving)
 
 
 class RemovePooler(Step):

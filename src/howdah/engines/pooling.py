@@ -62,7 +62,7 @@ def pooler_absent(want: Instance, seen: Observed) -> Sequence[Step]:
 
 def pooler_stopped(want: Instance, seen: Observed) -> Sequence[Step]:
     """No generation of the pooler is left."""
-    return [RetirePooler(want, say("the pooler is not wanted running"), each.number, False) for each in seen.pooler]
+    return [RetirePooler(want, say("the pooler is not wanted running"), each.number, "now") for each in seen.pooler]
 
 
 def _newest(seen: Observed) -> Generation | None:
@@ -148,15 +148,16 @@ def pooler_retired(want: Instance, seen: Observed) -> Sequence[Step]:
     """An older generation goes when its last client has left, or when those that are left agreed to be ended."""
     if want.pooler is None:
         return ()
-    return [RetirePooler(want, why, each.number) for each in seen.pooler[:-1] if (why := _spent(want, each)) is not None]
+    return [step for each in seen.pooler[:-1] if (step := _retired(want, each)) is not None]
 
 
-def _spent(want: Instance, older: Generation) -> Phrase | None:
-    """Return why an older generation may go, or None."""
+def _retired(want: Instance, older: Generation) -> Step | None:
+    """Return how an older generation goes, or None."""
     if not older.clients:  # nor has one that is dead, or hangs
-        return say("generation {number} of the pooler has no client left", number=older.number)
+        return RetirePooler(want, say("generation {number} of the pooler has no client left", number=older.number), older.number)
     if older.identity in want.end_of or (want.end_plaintext and want.tls and older.plaintext):
-        return say("the clients of generation {number} of the pooler are to be ended", number=older.number)
+        why = say("the clients of generation {number} of the pooler are to be ended", number=older.number)
+        return RetirePooler(want, why, older.number, "soon")
     return None
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from howdah.certificate import LONGEST_DAYS
 from howdah.core.endpoint import LOCAL_NAMES, certificate_names
-from howdah.core.host import Refused, WantedFile
+from howdah.core.host import Leaving, Refused, WantedFile
 from howdah.core.instance import Database, Hop, Instance, User
 from howdah.core.layout import Layout
 from howdah.core.observed import Looks, Observed, Server
@@ -340,9 +340,9 @@ class LocalHost(LocalWatch):
         """Make a generation read its file."""
         pooler.reload(self._pool_seat(want), want, number)
 
-    def retire_pooler(self, want: Instance, number: int, *, drain: bool) -> int:
+    def retire_pooler(self, want: Instance, number: int, *, leaving: Leaving) -> int:
         """End a generation."""
-        return pooler.retire(self._pool_seat(want), number, drain_seconds=1.0 if drain else 0.0)
+        return pooler.retire(self._pool_seat(want), number, leaving)
 
     def remove_pooler(self, want: Instance) -> None:
         """Take the pooler's keys and files away."""

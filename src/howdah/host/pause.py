@@ -2,8 +2,8 @@
 
 A PAUSE lets running transactions end and makes every further query wait; it outlives whoever asked for it. So a guard is left first, which
 resumes when we die or after a minute. Only `held` pauses for the loop. Never database by database: one without connections is not
-listed, yet would stay paused. RECONNECT is not needed after it, and harms: it ends logins that RESUME has begun, and PgBouncer then
-refuses everybody for server_login_retry.
+listed, yet would stay paused. RECONNECT comes before RESUME, so that no connection to the server that was there is lent again; after it,
+it would end logins that RESUME has begun, and PgBouncer then refuses everybody for server_login_retry.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from howdah.errors import Failed, Refusal
+from howdah.errors import Failed, Refusal, Unavailable
 from howdah.host import admin, files, installed, pgbouncer, process
 from howdah.host import guard as guarding
 from howdah.host.accounts import Account
@@ -53,6 +53,9 @@ def held(directories: Sequence[Path], *, seconds: float, late: Callable[[], None
             late()
             _paused(waiting, seconds)
         yield
+        for directory in directories:
+            with contextlib.suppress(Unavailable):  # one that has died meanwhile has no connection
+                admin.reconnect(directory)
 
 
 def _guards(directories: Sequence[Path], consoles: Sequence[Console]) -> list[_Guard]:

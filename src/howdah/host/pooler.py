@@ -15,13 +15,13 @@ from pathlib import Path
 
 from howdah import wire
 from howdah.core import files as texts
-from howdah.core.host import Refused, WantedFile
+from howdah.core.host import Later, Leaving, Refused, WantedFile
 from howdah.core.instance import PROBE_ROLE, Instance
 from howdah.core.lanes import Lane
 from howdah.core.layout import Layout
 from howdah.core.observed import FileSeen, Generation, Session
 from howdah.errors import Failed, Lacking, Refusal
-from howdah.host import addresses, admin, disk, files, installed, outside, pgbouncer, process, steering, trial
+from howdah.host import addresses, admin, disk, files, installed, outside, pgbouncer, process, steering, trial, vacancy
 from howdah.host.accounts import Account
 from howdah.host.installed import Binary
 from howdah.host.keeper import Plan
@@ -31,6 +31,7 @@ from howdah.phrase import Phrase, say
 _LEAVING_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
 _CLOSING_SECONDS = 1.0
+_BETWEEN_TRIES = 0.05
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
     for lane in _lanes(seat, number, wanted):
         pgbouncer.await_generation(lane.directory)
         if (fault := _misread(lane)) is not None:
-            retire(seat, number, drain_seconds=0)
+            retire(seat, number, "now")
             raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
     steer(seat.layout, number)
     for each in numbers_before(seat.layout, number)[-1:]:
@@ -234,7 +235,7 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
     except Failed as failed:
         fault = failed.message
     if fault is not None:
-        retire(seat, number, drain_seconds=0)
+        retire(seat, number, "now")
         attempt(seat, wanted, login)  # it hears what PgBouncer says before it opens its log
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
     steer(seat.layout, number)
@@ -341,19 +342,31 @@ def _words(directory: Path) -> str:
     return (told or lines or ["none"])[-1]
 
 
-def retire(seat: PoolSeat, number: int, *, drain_seconds: float) -> int:
-    """End a generation and take its directories away; return how many clients were connected then."""
+def retire(seat: PoolSeat, number: int, leaving: Leaving) -> int:
+    """End a generation and take its directories away; return how many clients were connected then. `Later` where one came in instead."""
     directories, left = pgbouncer.lanes(seat.layout.pool, number), 0
     for directory in _standing(seat.layout, number, directories):
         # One by one: until the newest is steered to again, those that are left of this generation may be given logins
-        if drain_seconds:
+        if leaving != "now":
             _let_leave([directory])
-        left += len(_sessions(directory))
-        _close(directory)
+        if leaving == "empty":
+            _close_empty(directory)
+        else:
+            left += len(_sessions(directory))
+            _close(directory)
         _steer_again(seat.layout)
     for directory in reversed(directories):  # the first one last: by it the generation is known
         files.remove(directory)
     return left
+
+
+def _close_empty(directory: Path) -> None:
+    """End a generation at a moment when nobody is in it, or raise `Later`: who still logs in at a port that is given up is never cut."""
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while not _close(directory, empty=True):
+        if time.monotonic() > deadline:
+            raise Later("pooler_in_use", say("cannot end an older PgBouncer: clients log in there"))
+        time.sleep(_BETWEEN_TRIES)
 
 
 def _standing(layout: Layout, number: int, directories: Sequence[Path]) -> list[Path]:
@@ -363,13 +376,19 @@ def _standing(layout: Layout, number: int, directories: Sequence[Path]) -> list[
     return [*directories, *sorted({layout.pool / each.name for each in removed} - {*directories})]
 
 
-def _close(directory: Path) -> None:
-    """End a generation, and see its sockets leave: a process that has ended may be listening for a moment yet (Linux 6.18)."""
+def _close(directory: Path, *, empty: bool = False) -> bool:
+    """End a generation, and see its sockets leave: a process that has ended may be listening for a moment yet (Linux 6.18).
+
+    False where it was to be ended `empty`, and is not.
+    """
     plan, lived = pgbouncer.read_plan(directory), pgbouncer.quick_look(directory).member is not None
     groups = plan.addresses if plan is not None and lived else ()
     before = [steering.members(group) for group in groups]
+    if empty and not vacancy.end_empty(directory):
+        return False
     pgbouncer.stop_generation(directory)
     process.wait_until(lambda: all(steering.members(group) < then for group, then in zip(groups, before, strict=True)), _CLOSING_SECONDS)
+    return True
 
 
 def _steer_again(layout: Layout) -> None:

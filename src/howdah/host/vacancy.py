@@ -1,0 +1,53 @@
+"""End a PgBouncer only while nobody is in it, not even a client that came a moment ago.
+
+Between a look and an end somebody may log in: at a port that is given up, nobody else gets the logins. No command of the console closes
+that gap in every version (SUSPEND went with 1.26, SHUTDOWN WAIT_FOR_CLIENTS came with 1.23). So the process is halted, its connections are
+counted from outside, and it is killed where it stands, or goes on. Whoever was not accepted by then never got in. Should we die in
+between, it stands still; the next pass comes here again, and lets it go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from howdah.host import pgbouncer, process
+from howdah.host.keeper import listening
+from howdah.host.process import Process
+
+_SECONDS = 3.0
+
+
+def end_empty(directory: Path) -> bool:
+    """End a generation's processes if nobody is in it; tell whether they were. One that hangs serves nobody, and is left to others."""
+    alive = pgbouncer.quick_look(directory)
+    if alive.member is not None and (process.halted(alive.member.pid) or pgbouncer.look(directory).reachable):
+        with _still(alive.member):
+            if _connections(alive.member.pid):
+                return False
+            if alive.keeper is not None:  # it would start another
+                process.stop(alive.keeper, signal.SIGTERM, _SECONDS)
+            process.stop(alive.member, signal.SIGKILL, _SECONDS)
+    return True
+
+
+@contextlib.contextmanager
+def _still(member: Process) -> Iterator[None]:
+    """Halt a process while this lasts."""
+    process.send(member, signal.SIGSTOP)
+    try:
+        process.wait_until(lambda: process.halted(member.pid) or not process.alive(member), _SECONDS)
+        yield
+    finally:
+        process.send(member, signal.SIGCONT)
+
+
+def _connections(pid: int) -> int:
+    """Count the network connections of a process: its sockets but those that listen, and those of this machine's own kind."""
+    held = {found[len("socket:[") : -1] for found in process.opened(pid) if found.startswith("socket:[")}
+    listeners = {str(inode) for family in (socket.AF_INET, socket.AF_INET6) for *_, inode in listening(family)}
+    local = {line.split()[6] for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]}
+    return len(held - listeners - local)
