@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,8 +22,9 @@ import pytest
 from tests.real.instances import Place, Voice, kill, known, place, prove
 from tests.real.served import ADMIN, PASSWORD, Browser, Served, begin, serving, wait
 
+from howdah.certificate import read_pem
 from howdah.errors import Conflict
-from howdah.host import process
+from howdah.host import pki, process
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +180,46 @@ def test_on_an_address_that_others_reach_it_speaks_tls(here: Place) -> None:
         opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trusted), _Stay())
         said = opener.open(cookie, timeout=60).headers["set-cookie"]
         assert said.startswith("__Host-howdah=") and all(word in said.lower() for word in ("secure", "httponly", "samesite=lax"))
+    finally:
+        assert served.end() == 0
+
+
+def test_a_renewed_certificate_is_presented_without_a_restart(here: Place) -> None:
+    def serial(served: Served) -> str:
+        with suppress(OSError):
+            return read_pem(ssl.get_server_certificate(("127.0.0.1", served.port), timeout=10)).serial
+        return ""
+
+    own, given = here.home / "console", here.home / "given"
+    served = begin(here.home, host="0.0.0.0")
+    try:
+        wait(lambda: serial(served), 60, served.said)
+        first = serial(served)
+        shutil.rmtree(own)  # as lost, or too old: another is issued
+        served.process.send_signal(signal.SIGHUP)
+        wait(lambda: serial(served) not in ("", first), 60, served.said)
+    finally:
+        assert served.end() == 0
+    given.mkdir()
+
+    def bring(certificate: Path, key: Path) -> None:
+        for source, name in ((certificate, "console.pem"), (key, "console.key")):
+            shutil.copy(source, given / f"{name}.new")
+            (given / f"{name}.new").replace(given / name)
+
+    pairs = [pki.issue(here.home, own, "console", ["127.0.0.1"], 1.0) for _ in range(2)]
+    files = [(own / f"console.{pair.serial}.crt", own / f"console.{pair.serial}.key") for pair in pairs]
+    bring(*files[0])
+    served = begin(here.home, 0, "--certificate", str(given / "console.pem"), "--key", str(given / "console.key"))
+    try:
+        wait(lambda: serial(served) == pairs[0].serial, 60, served.said)
+        bring(files[1][0], files[0][1])  # half a pair
+        served.process.send_signal(signal.SIGHUP)
+        wait(lambda: "certificate of before" in served.said(), 60, served.said)
+        assert serial(served) == pairs[0].serial
+        bring(*files[1])
+        served.process.send_signal(signal.SIGHUP)
+        wait(lambda: serial(served) == pairs[1].serial, 60, served.said)
     finally:
         assert served.end() == 0
 

@@ -99,15 +99,21 @@ WORD = st.text(
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze to ask")
 @settings(max_examples=6, deadline=None)
-@given(home=WORD.filter(lambda word: word.isprintable() and word not in (".", "..")), trash=WORD, personal=st.booleans())
-def test_systemd_reads_units_as_they_are_meant(home: str, trash: str, personal: bool) -> None:
+@given(
+    home=WORD.filter(lambda word: word.isprintable() and word not in (".", "..")),
+    trash=WORD,
+    personal=st.booleans(),
+    serve=st.sampled_from(["", "[::]:8779"]),
+)
+def test_systemd_reads_units_as_they_are_meant(home: str, trash: str, personal: bool, serve: str) -> None:
     above = Path(mkdtemp(prefix="n"))
     python = above / home / "100 % $x" / "python"
     python.parent.mkdir(parents=True)
-    boot = Boot("howdah", above / home, python, personal, {"HOWDAH_TRASH": trash})
+    boot = Boot("howdah", above / home, python, personal, {"HOWDAH_TRASH": trash}, serve=serve)
+    started = {boot.service, *([boot.serving] if serve else [])}
     try:
-        complaints = verified(above, boot)
-        assert complaints == {f"howdah.service: Command {python} is not executable: No such file or directory"}, "it reads the very path"
+        expected = {f"{unit}: Command {python} is not executable: No such file or directory" for unit in started}
+        assert verified(above, boot) == expected, "it reads the very path"
         python.symlink_to(shutil.which("true") or "/bin/true")
         assert verified(above, boot) == set()
     finally:

@@ -37,7 +37,8 @@ def serve(
     """Keep every instance as it is wanted, and serve the console. It looks at each instance every second, and puts right what differs.
 
     SIGTERM ends it in good order; the servers go on. The first start makes the account `admin`, with the password in HOWDAH_ADMIN_PASSWORD
-    or one that it prints once. On an address that others reach it speaks TLS, by Howdah's own authority or with a certificate of yours.
+    or one that it prints once. On an address that others reach it speaks TLS, by Howdah's own authority or with a certificate of yours; a
+    renewed one is taken up while it runs, at once by SIGHUP.
     """
     where = _where(request, listen, certificate, key, plaintext=plaintext)
     from howdah import compose
@@ -75,6 +76,7 @@ def _where(request: Request, listen: str, certificate: Path | None, key: Path | 
         raise Invalid("usage", say("cannot use both --plaintext and --certificate"))
     if certificate is None and not plaintext and not ipaddress.ip_address(host).is_loopback:
         certificate, key = compose.console_pair(request.home, host)
+        return Listen(host, port, certificate, key, own=True)
     return Listen(host, port, certificate, key)
 
 

@@ -169,6 +169,7 @@ def _serving(boot: Boot) -> str:
         "[Service]",
         *(f"Environment={quoted(f'{name}={value}')}" for name, value in sorted(settings.items())),
         f"ExecStart={_command(boot, 'serve', '--listen', boot.serve)}",
+        "ExecReload=kill -HUP $MAINPID",
         "Restart=on-failure",
         "RestartSec=2",
         # what it put right belongs to its group, and has to outlive it

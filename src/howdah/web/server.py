@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import resource
@@ -20,12 +21,14 @@ from howdah.phrase import say
 from howdah.service.sampling import Sampler, Samples
 from howdah.web.app import Console
 from howdah.web.desk import Desk
+from howdah.web.presented import LOOK_SECONDS, Presented
 
 log = logging.getLogger("howdah.serve")
 
 _FILES = 16_384  # a loop over many instances holds some descriptors for each; PostgreSQL and the keeper set limits of their own
 _LAST_SECONDS = 5
 _BACKLOG = 256
+_LOOK_TICKS = LOOK_SECONDS * 10  # uvicorn's main loop ticks every 0.1 s
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Listen:
     port: int
     certificate: Path | None = None
     key: Path | None = None
+    own: bool = False  # by Howdah's own authority, which is asked for another in time
 
     @property
     def url(self) -> str:
@@ -45,7 +49,20 @@ class Listen:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own way with signals: after SIGTERM it would end by that signal, as if it had failed."""
+    """uvicorn without its own way with signals: after SIGTERM it would end by that signal, as if it had failed. It follows its
+    certificate.
+    """
+
+    presented: Presented | None = None
+    look_at_once = False
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.presented is not None and (self.look_at_once or counter % _LOOK_TICKS == _LOOK_TICKS - 1):
+            self.look_at_once = False
+            pair = await asyncio.to_thread(self.presented.changed)
+            if pair is not None:
+                self.presented.take(pair)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -60,7 +77,7 @@ def run(home: Path, listen: Listen, *, trash_seconds: float, ready: Callable[[],
     rounds, samples = compose.rounds(home, trash_seconds=trash_seconds), Samples()
     sampler = Sampler(lambda: compose.service(home, trash_seconds=trash_seconds), samples)
     desk = Desk(home, rounds, samples, trash_seconds=trash_seconds)
-    server = _server(Console(desk, secure=listen.certificate is not None), listen)
+    server = _server(Console(desk, secure=listen.certificate is not None), home, listen)
     broken: list[BaseException] = []
 
     def loop() -> None:
@@ -73,6 +90,7 @@ def run(home: Path, listen: Listen, *, trash_seconds: float, ready: Callable[[],
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    signal.signal(signal.SIGHUP, lambda *_: setattr(server, "look_at_once", True))
     threads = [threading.Thread(target=loop, name="rounds"), threading.Thread(target=sampler.run, name="sampler", daemon=True)]
     for thread in threads:
         thread.start()
@@ -88,7 +106,7 @@ def run(home: Path, listen: Listen, *, trash_seconds: float, ready: Callable[[],
         raise Failed("loop_ended", say("cannot go on: the loop has ended ({name})", name=type(broken[0]).__name__))
 
 
-def _server(console: Console, listen: Listen) -> _Server:
+def _server(console: Console, home: Path, listen: Listen) -> _Server:
     config = uvicorn.Config(
         console.application(),
         log_config=None,
@@ -104,7 +122,11 @@ def _server(console: Console, listen: Listen) -> _Server:
         config.load()
     except (OSError, ValueError) as error:
         raise Invalid("bad_certificate", say("cannot use {path}: {reason}", path=listen.certificate or "", reason=error)) from error
-    return _Server(config)
+    server = _Server(config)
+    if config.ssl is not None and listen.certificate is not None and listen.key is not None:
+        given = (listen.certificate, listen.key)
+        server.presented = Presented(config.ssl, (lambda: compose.console_pair(home, listen.host)) if listen.own else (lambda: given))
+    return server
 
 
 def _bound(listen: Listen) -> socket.socket:
