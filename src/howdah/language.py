@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 LOCALE = Path(__file__).parent / "locale"
 LANGUAGES = ("en", "ru")
+_OF_POSTGRES = (Path("/usr/share/locale"), Path("/usr/local/share/locale"))
 
 
 def language(environ: Mapping[str, str] = os.environ) -> str:
@@ -33,4 +35,17 @@ def translation(chosen: str) -> Callable[[str], str]:
 
     catalogue = gettext.translation("howdah", LOCALE, [chosen], fallback=True)
     # The empty sentence is a catalogue's heading.
+    return lambda text: catalogue.gettext(text) if text else text
+
+
+@cache
+def of_postgres(chosen: str, major: int) -> Callable[[str], str]:
+    """Return the function that says a sentence of PostgreSQL's own: its packages bring its translations; without them it stays English."""
+    if chosen not in LANGUAGES or chosen == "en":
+        return lambda text: text
+    import gettext
+
+    places = (*_OF_POSTGRES, Path(f"/usr/pgsql-{major}/share/locale"))
+    place = next((each for each in places if gettext.find(f"postgres-{major}", each, [chosen])), places[0])
+    catalogue = gettext.translation(f"postgres-{major}", place, [chosen], fallback=True)
     return lambda text: catalogue.gettext(text) if text else text

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,14 +116,14 @@ def wait(holds: Callable[[], object], seconds: float = 30.0, else_say: Callable[
         time.sleep(0.01)
 
 
-def begin(home: Path, port: int = 0, *options: str, host: str = "127.0.0.1", **settings: str) -> Served:
-    """Start it on a home."""
+def begin(home: Path, port: int = 0, *options: str, host: str = "127.0.0.1", under: Sequence[str] = (), **settings: str) -> Served:
+    """Start it on a home; `under` is what executes it."""
     port = port or free_port()
     log = home / f"serve-{port}.log"
     environment = {"PATH": os.environ["PATH"], "HOWDAH_HOME": str(home), "HOWDAH_ADMIN_PASSWORD": PASSWORD, "HOWDAH_LANG": "en", **settings}
     environment |= {name: os.environ[name] for name in ("PYTHONPATH", "HOWDAH_PGBOUNCER", "HOWDAH_POSTGRES_BINDIRS") if name in os.environ}
     with log.open("ab") as into:
-        command = [sys.executable, "-P", "-m", "howdah", "serve", "--listen", f"{host}:{port}", *options]
+        command = [*under, sys.executable, "-P", "-m", "howdah", "serve", "--listen", f"{host}:{port}", *options]
         started = subprocess.Popen(command, stdout=into, stderr=into, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
     return Served(started, port, home, log)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
-from tests.real.instances import Place
-from tests.real.served import Served, chromium_here, enter, serving
+from tests.real.instances import Place, place
+from tests.real.served import Served, begin, chromium_here, enter, serving
+
+from howdah.host import installed
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +101,63 @@ def test_both_hops_are_proven_and_a_switch_to_tls_goes_by_stages(chromium: Chrom
     ended = page.locator(".operation").first.locator(".cost div", has_text="Sessions ended by it").locator("dd")
     assert ended.inner_text() == "1"
     page.context.close()
+
+
+def test_what_needs_a_restart_may_wait_and_both_values_are_told(chromium: Chromium, served: Served, here: Place) -> None:
+    page, before = enter(chromium, served), here.postmaster()
+    page.goto("/instances/shop/parameters?add=max_connections")
+    page.fill("#set-max_connections", "120")
+    page.locator("input[name=restart]").check()
+    page.click("button[value=review]")
+    assert "Nothing restarts now" in page.inner_text("main")
+    page.click("button[value=save]")
+    page.locator("#on").wait_for()
+    page.goto("/instances/shop/parameters")
+    assert "In force until the restart: 100; from then on: 120." in page.inner_text(".row:has(#set-max_connections)")
+    assert here.postmaster() == before
+    page.click("#act-restart")
+    page.click("main button.primary")
+    page.locator("#on").wait_for()
+    assert "by a restart of PostgreSQL" in page.inner_text(".cost") and here.postmaster() != before
+    page.context.close()
+
+
+def test_the_catalogue_is_searched_and_leafed_through_in_both_languages(chromium: Chromium, served: Served) -> None:
+    page = enter(chromium, served, locale="ru-RU")
+    page.goto("/instances/shop/parameters")
+    page.fill("#q", "checkpoint_timeout")
+    found = page.locator(".found", has_text="checkpoint_timeout").first
+    found.wait_for()
+    assert "от 30s до 1d" in found.inner_text() and "5min" in found.inner_text()
+    page.fill("#q", "")
+    page.select_option("#category", "Write-Ahead Log / Checkpoints")
+    page.locator(".found", has_text="max_wal_size").wait_for()
+    assert page.locator(".found").count() == 6
+    page.context.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or "HOWDAH_PGBOUNCER" in os.environ, reason="only root may hide a program, and none that is named")
+def test_what_is_not_installed_is_told_with_its_package(chromium: Chromium) -> None:
+    program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+    hidden = ("unshare", "--mount", "sh", "-c", f'mount --bind /dev/null {program} && exec "$@"', "sh")
+    with place() as bare:
+        bare.create("bare", extensions={})
+        without = begin(bare.home, under=hidden)
+        try:
+            without.await_health()
+            page = enter(chromium, without)
+            page.goto("/instances/bare/extensions")
+            told = page.inner_text("#x-pooler")
+            assert "not installed" in told and "apt-get install pgbouncer" in told
+            assert page.locator("#x-pooler a").count() == 0 and "installed" in page.inner_text("#x-pg_stat_statements .badge")
+            page.context.close()
+        finally:
+            without.end()
+
+
+def test_a_library_is_looked_for_where_packages_put_it(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib").mkdir()
+    assert installed.library(tmp_path / "bin", "pg_stat_statements") is None
+    (tmp_path / "lib" / "pg_stat_statements.so").touch()
+    assert installed.library(tmp_path / "bin", "pg_stat_statements") is not None

@@ -52,6 +52,7 @@ class Parameter:
     description: str = ""
     category: str = ""
     policy: Policy = OPEN
+    sentences: tuple[str, ...] = ()  # of the description, as PostgreSQL's own translations have them
 
 
 Extra = Mapping[str, Parameter]
@@ -101,6 +102,7 @@ def _described(row: Mapping[str, Any]) -> Parameter:
         description=" ".join(filter(None, (row["short_desc"], row.get("extra_desc")))),
         category=row["category"],
         policy=policy_of(name, row["category"], row["context"]),
+        sentences=tuple(filter(None, (row["short_desc"], row.get("extra_desc")))),
     )
 
 

@@ -119,6 +119,10 @@ class Machine(Watch, Host, Protocol):
         """Return the majors of the PostgreSQL servers installed here."""
         ...
 
+    def has_library(self, major: int, name: str) -> bool:
+        """Tell whether the PostgreSQL of a major can load a library, as far as its directories show."""
+        ...
+
     def value_fault(self, major: int, name: str, text: str) -> str:
         """Return what PostgreSQL itself says of a parameter's value that it does not take; empty where it takes it, or is not there."""
         ...

@@ -37,6 +37,15 @@ def find_binary() -> Path | None:
     return Path(found) if found else None
 
 
+def library(bindir: Path, name: str) -> Path | None:
+    """Return a library that PostgreSQL can load, where packages and builds of one's own put them; None where there is none.
+
+    `pg_config --pkglibdir` would know, but comes with a package of its own on Debian.
+    """
+    places = (bindir.resolve().parent / below / f"{name}.so" for below in ("lib", "lib/postgresql", "lib64"))
+    return next((place for place in places if place.is_file()), None)
+
+
 def binary(path: Path) -> Binary:
     """Ask a PgBouncer for its version and whether it was built to take over sockets; `Unavailable` when it does not run."""
     try:

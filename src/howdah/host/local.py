@@ -32,6 +32,7 @@ from howdah.host import (
     databases,
     disk,
     files,
+    installed,
     lookup,
     outside,
     passfile,
@@ -364,6 +365,11 @@ class LocalHost(LocalWatch):
     def make_password(self) -> Secret:
         """Return 24 random letters and digits: 142 bits, and nothing that any format would have to quote."""
         return Secret("".join(secrets.choice(_PASSWORD_LETTERS) for _ in range(24)))
+
+    def has_library(self, major: int, name: str) -> bool:
+        """Look for a library."""
+        bindir = postgres.bindir_of(major)
+        return bindir is not None and installed.library(bindir, name) is not None
 
     def value_fault(self, major: int, name: str, text: str) -> str:
         """Let PostgreSQL's program judge a value."""

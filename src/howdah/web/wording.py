@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from howdah.language import translation
+from howdah.language import of_postgres, translation
 from howdah.phrase import Phrase, say
 
 # a state, and the tone in which it is shown
@@ -110,6 +110,10 @@ class Wording:
                 {key: value if isinstance(value, Markup) else escape(value) for key, value in values.items()}
             )
         return said.format_map(values)
+
+    def postgres(self, major: int, *sentences: str) -> str:
+        """Say sentences of PostgreSQL's own, such as a parameter's description."""
+        return " ".join(map(of_postgres(self.language, major), sentences))
 
     def number(self, value: float | None, digits: int = 0) -> str:
         """Say a number: 12,345.6 or 12 345,6; a dash where nothing is known.

@@ -78,6 +78,7 @@ class Extension:
     name: str
     title: Phrase
     description: Phrase
+    package: str  # of Debian, PGDG and Ubuntu, which brings it; {major} stands for PostgreSQL's version
     settings: Mapping[str, Setting] = field(default_factory=dict)
     preload: str | None = None  # library for shared_preload_libraries: adding or removing it costs one restart
     creates: str | None = None  # SQL extension made in every database

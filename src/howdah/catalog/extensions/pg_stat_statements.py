@@ -35,6 +35,7 @@ EXTENSION = Extension(
     name="pg_stat_statements",
     title=say("Statement statistics"),
     description=say("counts, times and rows of every statement, in the view pg_stat_statements of each database"),
+    package="postgresql-{major}",
     preload="pg_stat_statements",
     creates="pg_stat_statements",
     parameters={parameter.name: parameter for parameter in _PARAMETERS},

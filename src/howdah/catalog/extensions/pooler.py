@@ -98,6 +98,7 @@ EXTENSION = Extension(
     name="pooler",
     title=say("Connection pooler"),
     description=say("PgBouncer in front of PostgreSQL: TLS and SCRAM on its own port, server connections shared by many clients"),
+    package="pgbouncer",
     settings={setting.name: setting for setting in _SETTINGS},
     program="pgbouncer",
     port="listen_port",

@@ -39,6 +39,7 @@ class Row:
     settings: tuple[tuple[str, str], ...]
     restart: bool
     available: bool
+    version: str  # of the program that is installed
     needs: str
 
 
@@ -126,7 +127,8 @@ def _row(visit: Visit, entry: Extension, want: Instance, *, pooler_alive: bool, 
     added = entry.name in want.extensions
     up = pooler_alive if entry.program else alive
     state = "stopped" if want.state == "stopped" else "running" if up else "down"
-    missing = entry.program is not None and not visit.service.facts().pooler_version
+    version = visit.service.facts().pooler_version
+    there = bool(version) if entry.program else entry.preload is None or visit.service.host.has_library(want.version, entry.preload)
     return Row(
         name=entry.name,
         title=visit.say(entry.title),
@@ -135,8 +137,9 @@ def _row(visit: Visit, entry: Extension, want: Instance, *, pooler_alive: bool, 
         state=visit.say.state(state) if added else None,
         settings=tuple(sorted(want.extensions.get(entry.name, {}).items())),
         restart=entry.preload is not None,
-        available=not missing,
-        needs="sudo apt-get install pgbouncer" if missing else "",
+        available=there,
+        version=".".join(map(str, version)) if entry.program else "",
+        needs=f"sudo apt-get install {entry.package.format(major=want.version)}",
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from howdah.catalog import parameters as catalog
-from howdah.catalog.parameters import Parameter
 from howdah.core.instance import Instance
 from howdah.core.wishes import effective_default
 from howdah.errors import Conflict, Refusal
@@ -13,12 +12,10 @@ from howdah.phrase import say
 from howdah.service import ahead, faults
 from howdah.web import urls
 from howdah.web.desk import Draft
+from howdah.web.pages.catalogue import Search, described, expects, found, how, spelled
 from howdah.web.pages.instance import head
 from howdah.web.pages.operations import said
 from howdah.web.visit import Given, Sent, Shown, Visit
-
-_FOUND_MOST = 40
-_WORDS_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -32,26 +29,11 @@ class Row:
     choices: tuple[str, ...]
     expects: str
     how: str
-    pending: bool
+    running: str  # what the server still has, where that differs until a restart
     set: bool
     unset: bool
     description: str
     error: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """A parameter of the catalog."""
-
-    name: str
-    description: str
-    expects: str
-    default: str
-    how: str
-    open: bool
-    reason: str
-    instead: str
-    there: bool
 
 
 @dataclass(frozen=True)
@@ -61,9 +43,7 @@ class Parameters:
     name: str
     rows: tuple[Row, ...]
     names: tuple[str, ...]
-    words: str
-    found: tuple[Found, ...]
-    more: int
+    catalog: Search
     error: str
     hint: str
     pending: tuple[str, ...]
@@ -78,20 +58,12 @@ class Reviewed:
     changes: tuple[tuple[str, str, str, str], ...]  # name, old, new, how
     fields: tuple[tuple[str, str], ...]
     restarts: bool
+    waits: bool  # for the next restart, as was asked for
     question: str
     sessions: tuple[str, ...]
     more: int
     generation: int
-
-
-@dataclass(frozen=True)
-class Search:
-    """What the catalog has for some words."""
-
-    name: str
-    words: str
-    found: tuple[Found, ...]
-    more: int
+    keeps: bool  # sessions that are open in plaintext may stay
 
 
 def parameters(visit: Visit) -> Shown:
@@ -124,15 +96,18 @@ def _tab(
         (name for name in sorted(typed, key=len, reverse=True) if f'"{name}"' in message.lower() or f" {name}=" in message), ""
     )
     names = dict.fromkeys([*sorted(want.parameters), *typed])
-    rows = tuple(_row(visit, want, name, typed, unset, message if name == blamed else "") for name in names if _known(want, name))
-    found, more = _search(visit, want, words, set(names))
+    running = _running(visit, want) if seen.status == "running" else {}
+    rows = tuple(
+        replace(_row(visit, want, name, typed, unset, message if name == blamed else ""), running=running.get(name, ""))
+        for name in names
+        if _known(want, name)
+    )
+    looked = found(visit, want, visit.form.get("category") or visit.query.get("category"), words, set(names))
     page = Parameters(
         name=want.name,
         rows=rows,
         names=tuple(sorted(name for name, entry in catalog.catalog(want.version).items() if entry.policy.kind == "open")),
-        words=words,
-        found=found,
-        more=more,
+        catalog=looked,
         error="" if blamed else message,
         hint=visit.say(refusal.hint) if refusal is not None and refusal.hint is not None else "",
         pending=want.deferred,
@@ -146,9 +121,17 @@ def _known(want: Instance, name: str) -> bool:
     return name in catalog.catalog(want.version)
 
 
+def _running(visit: Visit, want: Instance) -> dict[str, str]:
+    """Return what the server still has of what waits for a restart."""
+    if not want.deferred:
+        return {}
+    there, known = visit.service.host.observe(want).server.settings, catalog.catalog(want.version)
+    return {name: spelled(known[name], there[name]) for name in want.deferred if name in there and name in known}
+
+
 def _row(visit: Visit, want: Instance, name: str, typed: dict[str, str], unset: tuple[str, ...], error: str) -> Row:
     entry = catalog.find(want.version, name)
-    default = effective_default(want, name) or ""
+    default = spelled(entry, effective_default(want, name) or "")
     current = want.parameters.get(name, default)
     return Row(
         name=name,
@@ -156,68 +139,14 @@ def _row(visit: Visit, want: Instance, name: str, typed: dict[str, str], unset: 
         default=default,
         typed=typed.get(name, "") or ("" if name in typed else current),
         choices=("on", "off") if entry.type == "bool" else entry.choices,
-        expects=_expects(visit, entry),
-        how=visit.say.how(_how(entry)),
-        pending=name in want.deferred,
+        expects=expects(visit, entry),
+        how=visit.say.how(how(entry)),
+        running="",
         set=name in want.parameters,
         unset=name in unset,
-        description=entry.description,
+        description=described(visit, want.version, entry),
         error=error,
     )
-
-
-def _how(entry: Parameter) -> str:
-    if entry.context == "postmaster":
-        return "restart"
-    return "session" if entry.context in ("backend", "superuser-backend") else "reload"
-
-
-def _expects(visit: Visit, entry: Parameter) -> str:
-    """Say which values are possible."""
-    if entry.type == "bool":
-        return visit.say(say("on or off"))
-    if entry.choices:
-        return ", ".join(entry.choices)
-    if entry.type == "string":
-        return visit.say(say("text"))
-    span = (
-        f"{visit.say.number(entry.minimum)} … {visit.say.number(entry.maximum)}"
-        if entry.minimum is not None and entry.maximum is not None
-        else ""
-    )
-    unit = visit.say("in {unit}, or with a unit of its own", unit=entry.unit) if entry.unit else ""
-    return ", ".join(filter(None, (span, unit)))
-
-
-def search(visit: Visit) -> Shown:
-    """Show what the catalog has: the part of the tab that follows while one types."""
-    want, words = visit.service.store.find(visit.name), visit.query.get("q")
-    found, more = _search(visit, want, words, set(want.parameters))
-    return Shown("parameters_found.html", Search(want.name, words, found, more), say("Database parameters"))
-
-
-def _search(visit: Visit, want: Instance, words: str, there: set[str]) -> tuple[tuple[Found, ...], int]:
-    asked = words.lower().split()[:_WORDS_MOST]
-    if not asked:
-        return (), 0
-    every = catalog.catalog(want.version)
-    hits = [entry for name, entry in every.items() if all(word in name or word in entry.description.lower() for word in asked)]
-    hits.sort(key=lambda entry: (entry.policy.kind != "open", asked[0] not in entry.name, not entry.name.startswith(asked[0]), entry.name))
-    found = tuple(
-        Found(
-            name=entry.name,
-            description=entry.description,
-            expects=_expects(visit, entry),
-            default=effective_default(want, entry.name) or "",
-            how=visit.say.how(_how(entry)),
-            open=entry.policy.kind == "open",
-            reason=visit.say(entry.policy.reason) if entry.policy.reason is not None else "",
-            instead=visit.say(entry.policy.instead) if entry.policy.instead is not None else "",
-            there=entry.name in there,
-        )
-        for entry in hits[:_FOUND_MOST]
-    )
-    return found, max(len(hits) - _FOUND_MOST, 0)
 
 
 def change(visit: Visit) -> Shown | Sent:
@@ -268,12 +197,14 @@ def _review(visit: Visit, typed: dict[str, str], unset: tuple[str, ...]) -> Show
     page = Reviewed(
         name=visit.name,
         changes=tuple((each.name, each.old or "", each.new or "", visit.say.how(each.how)) for each in review.changes),
-        fields=(*fields, ("generation", str(review.generation))),
-        restarts=review.restarts,
+        fields=(*fields, *((("restart", "later"),) if later else ()), ("generation", str(review.generation))),
+        restarts=review.restarts and not later,
+        waits=review.restarts and later,
         question=visit.say(review.question.text) if review.question is not None else "",
         sessions=tuple(map(str, sessions[:20])),
         more=max(len(sessions) - 20, 0),
         generation=review.generation,
+        keeps=bool(sessions) and not review.restarts and any(each.name == "ssl" and each.new == "on" for each in review.changes),
     )
     return Shown("parameters_review.html", page, say("Review the changes"), tab="parameters", head=head(visit)[1])
 
@@ -287,7 +218,9 @@ def _save(visit: Visit, typed: dict[str, str], unset: tuple[str, ...]) -> Sent:
         " ".join(["params set", want.name, *(f"{name}={value}" for name, value in given.items())]) if given else f"params unset {want.name}"
     )
     words = " ".join([words, *(f"--unset {name}" for name in unset)]) if given else " ".join([words, *unset])
-    done = visit.service.set_parameters(visit.name, given, unset, visit.caller(words), restart=not later)
+    keep = visit.form.get("plaintext") == "stays"
+    words += (" --keep-plaintext" if keep else "") + (" --no-restart" if later else "")
+    done = visit.service.set_parameters(visit.name, given, unset, visit.caller(words), restart=not later, keep_plaintext=keep)
     if done.operation is None:
         visit.notice(say("nothing to change: it is so already"))
         return Sent(urls.tab(want.name, "parameters"), verb="params set", words=words)
