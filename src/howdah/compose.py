@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from howdah.core.programs import Used
     from howdah.core.room import Room
     from howdah.core.rotation import Bundle
+    from howdah.core.samples import Shelf
     from howdah.host.local import LocalHost
     from howdah.host.ownfiles import Edit
     from howdah.secret import Secret
@@ -80,6 +81,13 @@ def serving(home: Path, wake: Callable[[], None], *, trash_seconds: float = TRAS
 
     host = replace(detached, spawn_howdah=leave)
     return replace(made, host=host, reconciler=replace(made.reconciler, host=host))
+
+
+def shelf(home: Path) -> Shelf:
+    """Return where what was measured lies while nobody measures."""
+    from howdah.store.samples import SqliteSamples
+
+    return SqliteSamples(home)
 
 
 def people(home: Path, *, make: bool = True) -> People:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -222,6 +223,25 @@ def test_a_renewed_certificate_is_presented_without_a_restart(here: Place) -> No
         wait(lambda: serial(served) == pairs[1].serial, 60, served.said)
     finally:
         assert served.end() == 0
+
+
+def test_charts_go_on_after_a_restart_and_do_without_their_file(here: Place) -> None:
+    def measured(served: Served) -> list[float]:
+        told = served.browser().ask("/instances/shop/monitoring/samples.json")[1]
+        return [float(at) for at in json.loads(told)["at"]]
+
+    with serving(here.home) as served:
+        wait(lambda: measured(served), 60, served.said)
+        before = measured(served)
+    with serving(here.home) as served:
+        wait(lambda: {*measured(served)} > {*before[:1]}, 60, served.said)
+    file = here.home / "samples.sqlite3"
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_bytes(b"no database" * 1000)
+    with serving(here.home) as served:
+        wait(lambda: "charts begin anew" in served.said(), 60, served.said)
+        wait(lambda: measured(served), 60, served.said)
+    file.unlink()
 
 
 class _Stay(urllib.request.HTTPErrorProcessor):

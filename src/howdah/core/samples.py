@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from howdah.phrase import Phrase, say
 
 Sample = dict[str, float]
 Span = Literal["hour", "day"]
-HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
+SECONDS: Mapping[Span, float] = {"hour": 3600.0, "day": 86_400.0}
+
+
+class Shelf(Protocol):
+    """Where samples lie while nobody measures; a refusal of it stops nothing."""
+
+    def close(self) -> None: ...
+    def kept(self, now: float) -> Iterable[tuple[str, Span, Sample]]: ...
+    def keep(self, made: Iterable[tuple[str, Span, Sample]], there: Collection[str], now: float) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ class LocalSeat:
         look: Callable[[KeptKind, Path, int, frozenset[str]], Iterator[Kept]] = _look
         for name in ("ca.key", "next.key"):
             yield from look("ca-key", self.host.home / "ca" / name, 0o600, own)
-        yield from look("secret", self.host.home / "store.sqlite3", 0o600, own)
+        for name in ("store.sqlite3", "people.sqlite3"):
+            yield from look("secret", self.host.home / name, 0o600, own)
         yield from look("data", layout.data, 0o700, server)
         yield from look("socket", layout.socket_dir, 0o710, server)
         for path, owner in ((self.host.home, own), (layout.ca_file.parent, own), (layout.root, own), (layout.pg, server)):

@@ -75,7 +75,7 @@ def run(home: Path, listen: Listen, *, trash_seconds: float, ready: Callable[[],
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(_FILES, hard)), hard))
     bound = _bound(listen)
     rounds, samples = compose.rounds(home, trash_seconds=trash_seconds), Samples()
-    sampler = Sampler(lambda: compose.service(home, trash_seconds=trash_seconds), samples)
+    sampler = Sampler(lambda: compose.service(home, trash_seconds=trash_seconds), samples, lambda: compose.shelf(home))
     desk = Desk(home, rounds, samples, trash_seconds=trash_seconds)
     server = _server(Console(desk, secure=listen.certificate is not None), home, listen)
     broken: list[BaseException] = []
@@ -101,6 +101,7 @@ def run(home: Path, listen: Listen, *, trash_seconds: float, ready: Callable[[],
         sampler.stop()
         rounds.stop()
         threads[0].join()
+        threads[1].join(_LAST_SECONDS)
         bound.close()
     if broken:
         raise Failed("loop_ended", say("cannot go on: the loop has ended ({name})", name=type(broken[0]).__name__))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 
 from howdah.core.samples import SERIES, Series, Span
 from howdah.phrase import say
@@ -62,5 +63,18 @@ def samples(visit: Visit) -> Given:
     """Give what the charts are drawn from."""
     want = visit.service.store.find(visit.name)
     kept = visit.desk.samples.over(want.id, "day" if visit.query.get("span") == "day" else "hour")
+    kept = _with_holes(kept)
     keys = ["at", *(key for series in SERIES for key, _ in series.lines)]
     return Given(json.dumps({key: [one.get(key) for one in kept] for key in keys}).encode(), "application/json")
+
+
+def _with_holes(kept: tuple[dict[str, float], ...]) -> tuple[dict[str, float], ...]:
+    """Return samples with an empty one wherever nobody measured for a while: no line leads across it."""
+    gaps = sorted(later["at"] - earlier["at"] for earlier, later in pairwise(kept))
+    usual = max(gaps[len(gaps) // 2], 20.0) if gaps else 0.0
+    made = list(kept[:1])
+    for earlier, later in pairwise(kept):
+        if later["at"] - earlier["at"] > 3 * usual:
+            made.append({"at": earlier["at"] + usual})
+        made.append(later)
+    return tuple(made)
