@@ -55,8 +55,9 @@ def run(command: Sequence[str | Path], cwd: Path | None = None, environment: Map
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Missing(f"{command[0]} does not run: {error}") from error
     if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise Missing(f"{Path(command[0]).name} failed: {last}")
+        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        reason = next((line for line in said if line.startswith(("error:", "npm error ", "E: "))), said[-1])
+        raise Missing(f"{Path(command[0]).name} failed: {reason}")
     return done.stdout
 
 
@@ -240,20 +241,23 @@ def go_fetch() -> None:
 # ------------------------------------------------------------------------------------------------ Rust
 
 
-def rust() -> str:
-    """Return the versions of tokio-postgres and Rust."""
+def crate(project: str, name: str) -> str:
+    """Return the versions of a project's crate and of Rust."""
     compiler = run([found("rustc", "rustc-web"), "--version"]).split()[1]
-    if not (HOME / "rust" / "fetched").exists() or not fresh("rust", "Cargo.lock.in"):
+    if not (HOME / project / "fetched").exists() or not fresh(project, "Cargo.lock.in"):
         raise Missing("its crates are not fetched (python tools/drivers.py --install)")
-    crate = re.search(r'name = "tokio-postgres"\nversion = "([^"]+)"', (LOCKED / "rust" / "Cargo.lock.in").read_text())
-    return f"tokio-postgres {crate[1] if crate else '?'}, Rust {compiler}"
+    version = re.search(rf'name = "{name}"\nversion = "([^"]+)"', (LOCKED / project / "Cargo.lock.in").read_text())
+    return f"{name} {version[1] if version else '?'}, Rust {compiler}"
 
 
-def rust_fetch() -> None:
-    """Fetch the locked crates, and compile them once; cargo itself says what it calls its registry, so that the lock file need not."""
-    place = HOME / "rust"
+def crates_fetch(project: str) -> None:
+    """Fetch the locked crates, and compile them once; cargo itself says what it calls its registry, so that the lock file need not.
+
+    What is locked is what Debian 12's compiler takes: `rust-version` says so to who locks anew.
+    """
+    place = HOME / project
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(LOCKED / "rust", place)
+    shutil.copytree(LOCKED / project, place)
     (place / "src").mkdir()
     (place / "src" / "main.rs").write_text("fn main() {}\n")
     cargo = found("cargo", "cargo-web")
@@ -279,6 +283,7 @@ def dotnet() -> str:
     return f"Npgsql 9, .NET SDK {run([found('dotnet', 'Debian has no .NET SDK'), '--version']).strip()}"
 
 
+RUST = ("cargo-web", "rustc-web", "libssl-dev", "pkg-config", "gcc")
 DRIVERS = {
     each.name: each
     for each in (
@@ -289,7 +294,8 @@ DRIVERS = {
         Driver("node", ("nodejs", "npm"), node, lambda: npm_fetch("node")),
         Driver("prisma", ("nodejs", "npm"), prisma, prisma_fetch),
         Driver("go", (), go, go_fetch),
-        Driver("rust", ("cargo-web", "rustc-web", "libssl-dev", "pkg-config", "gcc"), rust, rust_fetch),
+        Driver("rust", RUST, lambda: crate("rust", "tokio-postgres"), lambda: crates_fetch("rust")),
+        Driver("sqlx", RUST, lambda: crate("sqlx", "sqlx"), lambda: crates_fetch("sqlx")),
         Driver("dotnet", (), dotnet),
     )
 }

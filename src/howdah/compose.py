@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from howdah.core.boot import BootSeen
     from howdah.core.finding import Finding
     from howdah.core.instance import Instance
+    from howdah.core.observed import Session
     from howdah.core.programs import Used
     from howdah.core.room import Room
     from howdah.core.rotation import Bundle
@@ -171,6 +172,13 @@ def advise(home: Path, want: Instance, seconds: float) -> tuple[Watched, Advice]
     )
     watched = watching.watch(place, seconds)
     return watched, judge(watched)
+
+
+def pooled_sessions(home: Path, want: Instance) -> tuple[tuple[Session, str], ...]:
+    """Return who is with the pooler, and how it sees each encrypted ('' where it does not); for its own system user, and root."""
+    from howdah.host import pooler
+
+    return pooler.sessions(local_host(home).layout(want.id))
 
 
 def older(home: Path, want: Instance) -> tuple[Older, ...]:

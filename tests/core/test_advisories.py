@@ -19,7 +19,7 @@ def ids(version: tuple[int, ...], package: str = "", mended: tuple[str, ...] = (
 def test_every_weakness_of_the_pooler_is_whole() -> None:
     assert len({each.id for each in POOLER}) == len(POOLER)
     for each in POOLER:
-        assert re.fullmatch(r"CVE-\d{4}-\d{4,}", each.id)
+        assert re.fullmatch(r"CVE-\d{4}-\d{4,}|pgbouncer#\d+", each.id)
         assert each.since < each.fixed
         assert each.source.startswith("https://")
 
@@ -35,7 +35,13 @@ def test_debians_mended_pooler_is_recognised() -> None:
     ("version", "has", "has_not"),
     [
         ((1, 16, 0), {"2021-3935"}, {"2026-107350"}),
-        ((1, 18, 0), {"2026-6664", "2026-19888", "2026-107350"}, {"2021-3935", "2025-12819", "2026-6667", "2026-107348", "2026-107349"}),
+        (
+            (1, 18, 0),
+            {"2026-6664", "2026-19888", "2026-107350"},
+            {"2021-3935", "2025-12819", "2026-6667", "2026-107348", "2026-107349"},
+        ),
+        ((1, 18, 0), {"pgbouncer#846", "pgbouncer#928"}, set()),
+        ((1, 20), {"pgbouncer#928"}, {"pgbouncer#846"}),
         ((1, 24, 1), {"2025-12819", "2026-6667", "2026-107348", "2026-107349"}, {"2025-2291"}),
         ((1, 25, 2), {"2026-6668", "2026-6669", "2026-19888"}, {"2026-6664", "2026-6667"}),
         ((1, 26, 0), {"2026-107348", "2026-107349", "2026-107350"}, {"2026-6668"}),
@@ -51,7 +57,7 @@ def test_versions_have_what_was_published_of_them(version: tuple[int, ...], has:
 
 def test_what_the_configuration_prevents_says_why() -> None:
     open_ones = {each.id for each in of_pooler((1, 18, 0), "1.18.0-1+deb12u1") if each.prevented is None}
-    assert open_ones == {"CVE-2026-6664", "CVE-2026-6668", "CVE-2026-19888"}
+    assert open_ones == {"CVE-2026-6664", "CVE-2026-6668", "CVE-2026-19888", "pgbouncer#846", "pgbouncer#928"}
 
 
 @pytest.mark.parametrize("major", MAJORS)

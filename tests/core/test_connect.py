@@ -154,9 +154,24 @@ def test_django_gets_its_setting_alone_with_the_way_past_the_pooler() -> None:
 
 def test_without_a_passfile_the_line_to_write_is_shown() -> None:
     found = snippet("service", replace(target(host="::1"), passfile=None))
-    assert set(found.files) == {"pg_service.conf", "pgpass"}
+    assert set(found.files) == {"pg_service.conf", "pgpass", "demo-direct-try.sh"}
     assert found.files["pgpass"] == "\\:\\:1:6432:shop:app:PASSWORD\n"
     assert "passfile" not in found.text
+
+
+# What is no program and has none beside it: files that frameworks and graphical clients read
+NO_PROGRAM = ("dotenv", "fields", "kubernetes", "terraform")
+
+
+@pytest.mark.parametrize("client", [each for each in clients() if each not in NO_PROGRAM])
+def test_a_program_says_who_sees_what(client: str) -> None:
+    pooled, direct = (snippet(client, target(mode, "verify-full")) for mode in ("session", None))
+    texts = ["".join((made.text, *made.files.values())) for made in (pooled, direct)]
+    assert "encrypted (to the pooler" in texts[0] and "protected (from the pooler to PostgreSQL, as PostgreSQL sees it)" in texts[0]
+    assert "encrypted (as PostgreSQL sees this session)" in texts[1] and "protected" not in texts[1].replace(
+        "answer|encrypted|protected", ""
+    )
+    assert pooled.needs
 
 
 @pytest.mark.parametrize("client", clients())

@@ -101,6 +101,9 @@ def test_show_tells_a_count_the_worst_and_where_the_rest_is() -> None:
         versions.lines(screen, with_libraries((Used("postgresql", SERVER, running=True), Used("pgbouncer", POOLER, running=True))))
     )
     assert len(shown) == 4 and shown[0] == "programs"
-    assert "15.18 (15.18-0+deb12u1)" in shown[1] and "66 CVEs concern it here, first CVE-2026-6460, mended in 15.20" in shown[1]
+    assert (
+        "15.18 (15.18-0+deb12u1)" in shown[1]
+        and "66 published weaknesses concern it here, first CVE-2026-6460, mended in 15.20" in shown[1]
+    )
     assert "first CVE-2026-6668, mended in 1.26" in shown[2] and "lacks 6 features" in shown[2]
     assert "3.0.19 (3.0.19-1~deb12u2)  no CVE concerns it here; 2 are prevented: howdah doctor" in shown[3]

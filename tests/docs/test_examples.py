@@ -54,6 +54,7 @@ EXAMPLES: tuple[tuple[str, int], ...] = (
     ("howdah ca finish --yes", 0),
     ("howdah bench shop --clients 8", 0),
     ("howdah pooler drain shop --for 60 --end", 0),
+    ("howdah pooler sessions shop", 0),
     ("howdah auth users add anna --role reader", 0),
     ("howdah auth users set anna --role member", 0),
     ("howdah auth users password anna", 0),

@@ -3,6 +3,7 @@ OTHER_NAME, where they listen, too; and the same again in clear alone."""
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -70,6 +71,32 @@ class Servers:
     passfile: Path
     carries: bool  # this PgBouncer carries prepared statements, as far as psycopg needs it (1.22)
     size: int  # server connections of the pool in transaction mode
+    root: Path  # where they live
+
+    def logins(self, mode: str, clear: bool = False) -> list[str]:
+        """Return how the pooler of a mode saw each login encrypted, oldest first, `no` for one in clear: its own log (client.c)."""
+        said = (self.root / (f"{mode}-clear" if clear else mode) / "out").read_text()
+        return re.findall(r"login attempt: db=\S+ user=\S+ tls=(\S+)", said)
+
+    def clients(self, mode: str) -> list[dict[str, str]]:
+        """Return the clients of a pooler as it sees them now, by its console, which is open to its own system user."""
+        home = self.root / mode
+        command = [
+            "psql",
+            "-h",
+            str(home),
+            "-p",
+            str(self.ports[mode]),
+            "-U",
+            "pgbouncer",
+            "-d",
+            "pgbouncer",
+            "--csv",
+            "-c",
+            "SHOW CLIENTS",
+        ]
+        done = subprocess.run(command, cwd=home, env=CLEAN, check=True, capture_output=True, text=True, user=OWNER, timeout=SECONDS)
+        return [row for row in csv.DictReader(done.stdout.splitlines()) if row["database"] != "pgbouncer"]
 
 
 @contextmanager
@@ -80,7 +107,7 @@ def running_servers(pooler: str = PGBOUNCER, size: int = 1) -> Iterator[Servers]
     carries = pgbouncer_version(pooler) >= (1, 22)
     ports: dict[str | None, int] = {mode: free_port() for mode in (None, *MODES)}
     clear: dict[str | None, int] = {mode: free_port() for mode in HOPS}
-    made = Servers(ports, clear, root / "ca.crt", root / "foreign.crt", root / "pass", carries, size)
+    made = Servers(ports, clear, root / "ca.crt", root / "foreign.crt", root / "pass", carries, size, root)
     certificates(root)
     with ExitStack() as stack:
         stack.enter_context(postgres(root, made))
@@ -213,7 +240,7 @@ def pgbouncer(pooler: str, root: Path, mode: str, made: Servers, port: int, tls:
         "[pgbouncer]",
         f"listen_addr = 127.0.0.1,{OTHER_NAME}",
         f"listen_port = {port}",
-        "unix_socket_dir =",
+        f"unix_socket_dir = {home}",
         "auth_type = scram-sha-256",
         "auth_user = postgres",
         f"auth_query = {LOOKUP}",

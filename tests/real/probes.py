@@ -20,9 +20,11 @@ from tests.real.hops import CLEAN, PASSWORDS, SECONDS
 from tests.real.recipes import built, drivers
 
 from howdah.connect import Snippet, Target, snippet
+from howdah.connect import rust as manifest
 
 PLACE = Path(__file__).resolve().parents[1] / "drivers" / "probes"
 Command = tuple[list[str], Mapping[str, str]]
+Make = Callable[[Snippet, Path], Command]
 
 
 @dataclass
@@ -43,9 +45,9 @@ class Probe:
 
 
 @contextmanager
-def probe(client: str, wanted: Target, home: Path) -> Iterator[Probe]:
-    """Start the probe of a client, and end it."""
-    command, environment = PROBES[client](snippet(client, wanted), home)
+def probe(client: str, wanted: Target, home: Path, made: Make | None = None) -> Iterator[Probe]:
+    """Start the probe of a client, or what is `made` otherwise of its snippet, and end it."""
+    command, environment = (made or PROBES[client])(snippet(client, wanted), home)
     clean = {**CLEAN, "HOME": str(home), **environment, "PGPASSWORD": PASSWORDS[wanted.user]}
     with (home / "stderr").open("w") as errors:
         process = subprocess.Popen(
@@ -61,7 +63,7 @@ def probe(client: str, wanted: Target, home: Path) -> Iterator[Probe]:
             process.kill()
 
 
-def behind(program: list[str], name: str, end: str, *changes: tuple[str, str]) -> Callable[[Snippet, Path], Command]:
+def behind(program: list[str], name: str, end: str, *changes: tuple[str, str]) -> Make:
     """Return how a probe is put behind the settings of a snippet, which end where `end` begins."""
 
     def made(found: Snippet, home: Path) -> Command:
@@ -78,7 +80,7 @@ def behind(program: list[str], name: str, end: str, *changes: tuple[str, str]) -
     return made
 
 
-def within(name: str, pattern: str) -> Callable[[Snippet, Path], Command]:
+def within(name: str, pattern: str) -> Make:
     """Return how a probe of PHP gets the snippet's own call that connects."""
 
     def made(found: Snippet, home: Path) -> Command:
@@ -101,23 +103,39 @@ def java(found: Snippet, home: Path) -> Command:
 
 
 def go(found: Snippet, home: Path) -> Command:
+    return [str(go_program("probe.go"))], found.environment
+
+
+def go_program(name: str) -> Path:
+    """Return a program of this folder, compiled."""
+
     def build(place: Path) -> None:
-        for name in ("go.mod", "go.sum"):
-            shutil.copy(drivers.LOCKED / "go" / name, place)
-        shutil.copy(PLACE / "probe.go", place / "main.go")
+        for locked in ("go.mod", "go.sum"):
+            shutil.copy(drivers.LOCKED / "go" / locked, place)
+        shutil.copy(PLACE / name, place / "main.go")
         drivers.run([drivers.go_program(), "build", "-o", "client", "."], place, drivers.go_environment())
 
-    return [str(built("probe-go", (PLACE / "probe.go").read_text(), build) / "client")], found.environment
+    return built(f"{Path(name).stem}-go", (PLACE / name).read_text(), build) / "client"
 
 
 def rust(found: Snippet, home: Path) -> Command:
-    text = (PLACE / "probe.rs").read_text()
-    client = built("probe-rust", text, lambda place: recipes.build_rust(place, found.files["Cargo.toml"], text)) / "client"
-    return [str(client)], {**found.environment, **({"TYPED": "1"} if "query_typed(" in found.text else {})}
+    return [str(rust_program("probe.rs"))], {**found.environment, **({"TYPED": "1"} if "query_typed(" in found.text else {})}
+
+
+def rust_program(name: str) -> Path:
+    """Return a program of this folder, compiled with the snippet's own crates."""
+    text = (PLACE / name).read_text()
+    return built(f"{Path(name).stem}-rust", text, lambda place: recipes.build_rust(place, manifest.MANIFEST, text)) / "client"
+
+
+def sqlx_program(name: str) -> Path:
+    """Return a program of this folder, compiled with sqlx."""
+    text, crates = (PLACE / name).read_text(), (drivers.LOCKED / "sqlx" / "Cargo.toml").read_text()
+    return built(Path(name).stem, text, lambda place: recipes.build_rust(place, crates, text, "sqlx")) / "client"
 
 
 PYTHON = [sys.executable]
-PROBES: Mapping[str, Callable[[Snippet, Path], Command]] = {
+PROBES: Mapping[str, Make] = {
     "python": behind(PYTHON, "python.py.in", "with psycopg.connect"),
     "psycopg2": behind(PYTHON, "psycopg2.py.in", "connection = psycopg2"),
     "asyncpg": behind(PYTHON, "asyncpg.py.in", "async def main"),

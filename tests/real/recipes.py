@@ -76,22 +76,31 @@ def ask(command: list[str], wanted: Target, home: Path, environment: Mapping[str
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout + said if wanted.pooled else done.stdout, done.stderr)
 
 
+def tried(made: Snippet, home: Path, environment: Mapping[str, str], done: Ran) -> Ran:
+    """Run the program that lies beside a text, which must say what the text alone did, and return what came of it."""
+    write(home, made)
+    [program] = [name for name in made.files if name.endswith("-try.sh")]
+    again = run(["sh", program], home, environment)
+    assert (again.returncode == 0) == (done.returncode == 0), (again, done)
+    return again
+
+
 def as_command(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
-    return ask(["sh", "-c", made.text], wanted, home, environment)
+    return tried(made, home, environment, ask(["sh", "-c", made.text], wanted, home, environment))
 
 
 def as_string(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
-    return ask(["psql", made.text.strip()], wanted, home, environment)
+    return tried(made, home, environment, ask(["psql", made.text.strip()], wanted, home, environment))
 
 
 def as_environment(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
     (home / made.filename).write_text(made.text)
-    return ask(["sh", "-c", f". ./{made.filename} && exec psql"], wanted, home, environment)
+    return tried(made, home, environment, ask(["sh", "-c", f". ./{made.filename} && exec psql"], wanted, home, environment))
 
 
 def as_service(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
     (home / ".pg_service.conf").write_text("[another]\nhost=nowhere.invalid\n\n" + made.files["pg_service.conf"] + "[last]\nport=1\n")
-    return ask(["psql", f"service={wanted.label}"], wanted, home, environment)
+    return tried(made, home, environment, ask(["psql", f"service={wanted.label}"], wanted, home, environment))
 
 
 def as_script(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
@@ -185,16 +194,16 @@ def as_go(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, s
     return run([str(built(made.client, text, build) / "client")], home, {**made.environment, **environment})
 
 
-def build_rust(place: Path, manifest: str, text: str) -> None:
-    """Compile a program on top of what was compiled when its crates were fetched."""
+def build_rust(place: Path, manifest: str, text: str, project: str = "rust") -> None:
+    """Compile a program on top of what was compiled when its project's crates were fetched."""
     (place / "Cargo.toml").write_text(manifest)
-    shutil.copy(drivers.HOME / "rust" / "Cargo.lock", place)
+    shutil.copy(drivers.HOME / project / "Cargo.lock", place)
+    target = drivers.HOME / project / "target"
     (place / "src").mkdir()
     (place / "src" / "main.rs").write_text(text)
-    with drivers.locked(drivers.HOME / "rust" / "target"):
-        command = ["cargo", "build", "--quiet", "--locked", "--offline", "--target-dir", drivers.HOME / "rust" / "target"]
-        drivers.run(command, place, drivers.rust_environment())
-        shutil.copy(drivers.HOME / "rust" / "target" / "debug" / "example", place / "client")
+    with drivers.locked(target):
+        drivers.run(["cargo", "build", "--quiet", "--locked", "--offline", "--target-dir", target], place, drivers.rust_environment())
+        shutil.copy(target / "debug" / "example", place / "client")
 
 
 def as_rust(made: Snippet, wanted: Target, home: Path, environment: Mapping[str, str]) -> Ran:
@@ -360,8 +369,10 @@ def execute(client: str, wanted: Target, home: Path, **environment: str) -> Ran:
 
 
 def good(done: Ran, encrypted: str = "yes") -> str | None:
-    """Return what is not as a good connection is, or None."""
-    said = [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("encrypted")]
-    if done.returncode == 0 and "answer: 42" in done.stdout.splitlines() and said == [encrypted]:
+    """Return what is not as a good connection is, or None; a pooled program says what PostgreSQL sees behind the pooler, too."""
+    lines = done.stdout.splitlines()
+    said, behind = ([line.split()[-1] for line in lines if line.startswith(word)] for word in ("encrypted", "protected"))
+    wanted = ["yes"] if any("to the pooler" in line for line in lines) else []
+    if done.returncode == 0 and "answer: 42" in lines and said == [encrypted] and behind == wanted:
         return None
     return f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"

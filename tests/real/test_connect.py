@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -102,14 +103,31 @@ def client(request: pytest.FixtureRequest) -> str:
     return name
 
 
+def seen_by_the_poolers(servers: Servers) -> Counter[tuple[str, str]]:
+    """Return how many logins each pooler saw, by its mode and how it saw them encrypted; those of the poolers in clear apart."""
+    seen = [(mode, how.split("/")[0]) for mode in HOPS if mode for how in servers.logins(mode)]
+    return Counter(seen + [("clear", how) for mode in HOPS if mode for how in servers.logins(mode, clear=True)])
+
+
+def held_against_the_poolers(servers: Servers, before: Counter[tuple[str, str]]) -> None:
+    """What the programs said is what the poolers saw: each login encrypted, and no word of one at a pooler that speaks in clear."""
+    said = Counter(str(cell.wanted.pool_mode) for cell in cells(servers) if cell.wanted.pooled and cell.expected == "encrypted")
+    seen = seen_by_the_poolers(servers) - before
+    assert all(how.startswith("TLSv1.") for _, how in seen), seen
+    for mode, count in said.items():
+        assert sum(seen[each] for each in seen if each[0] == mode) >= count, seen
+
+
 @pytest.mark.parametrize("client", clients(), indirect=True)
 def test_good_connections_are_encrypted_and_bad_ones_refused(servers: Servers, tmp_path: Path, client: str) -> None:
     def tried(cell: Cell) -> tuple[str, str]:
         return cell.key, outcome(cell, execute(client, cell.wanted, fresh(tmp_path)))
 
+    before = seen_by_the_poolers(servers)
     with ThreadPoolExecutor(2) as pool:
         found = dict(pool.map(tried, cells(servers)))
     assert found == {cell.key: cell.expected for cell in cells(servers)}
+    held_against_the_poolers(servers, before)
     measured.check(client, "connections", found, recipes.RECIPES[client].version())
 
 
@@ -198,7 +216,7 @@ def test_a_service_line_holds_as_many_bytes_as_we_say(servers: Servers, tmp_path
         name = "x" * (1021 - len("application_name=") + extra)
         made = snippet("service", wanted)
         section = made.text + f"application_name={name}\n"
-        done = as_service(replace(made, files={"pg_service.conf": section}), wanted, tmp_path, {})
+        done = as_service(replace(made, files={**made.files, "pg_service.conf": section}), wanted, tmp_path, {})
         assert ("too long in service file" in done.stderr) == refused, done.stderr
         assert (done.returncode == 0) != refused
 

@@ -1,6 +1,7 @@
 """Each message of a driver is given by the driver itself, for its cause, and explained; libpq's in its user's language, too.
 
-A driver that is not on this machine is skipped, and says so. Node.js, Java and asyncpg are run once for all of their messages.
+A driver that is not on this machine is skipped, and says so. Node.js, Java, Go, Rust and asyncpg are run once for all of their messages.
+Npgsql is not: Debian has no .NET SDK, so that its own words are not in the table.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlencode
 
 import pytest
+from tests.real import probes, recipes
 from tests.real.instances import DATABASE, PASSWORD, USER, Place, place
 
 from howdah.catalog.messages import BY_PLACE, Message
@@ -29,7 +32,7 @@ from howdah.verify.stranger import FOREIGN_AUTHORITY
 ROOT = Path(__file__).parents[2]
 MODULES = ROOT / ".drivers" / "node" / "node_modules"
 JAR = Path("/usr/share/java/postgresql.jar")
-OF = {origin: [message for message in BY_PLACE["driver"] if message.origin == origin] for origin in ("libpq", "Node.js", "JDBC")}
+OF = {each.origin: [message for message in BY_PLACE["driver"] if message.origin == each.origin] for each in BY_PLACE["driver"]}
 SECONDS = 120
 Words = dict[str, str]
 
@@ -135,6 +138,7 @@ FAULTS: Mapping[str, Callable[[Bed], Words]] = {
     "no-password": lambda bed: {"password": ""},
     "mode": lambda bed: {"sslmode": "strict"},
     "pool": lambda bed: {"pool": "1"},
+    "option": lambda bed: {},
 }
 
 
@@ -246,8 +250,34 @@ def test_sqlalchemy_says_that_its_pool_is_empty(bed: Bed) -> None:
     with engine.connect(), pytest.raises(Empty) as told:
         engine.connect()
     engine.dispose()
-    [message] = [each for each in BY_PLACE["driver"] if each.origin == "SQLAlchemy"]
+    [message] = OF["SQLAlchemy"]
     check(message, str(told.value))
+
+
+# --- what stands on libpq, before it asks libpq -------------------------------------------------------------------------------------
+
+
+def test_odbc_says_it_for_its_cause(tmp_path: Path) -> None:
+    """Without a DSN of that name, and where no driver is registered."""
+    if reason := recipes.reason_to_skip("odbc"):
+        pytest.skip(reason)
+    (tmp_path / "odbcinst.ini").write_text("[PostgreSQL Unicode]\nDriver=/nonexistent/psqlodbcw.so\n")
+    cases = {"odbc-dsn": "DSN=nothing", "odbc-driver": "Driver={PostgreSQL Unicode};Server=127.0.0.1"}
+    for message in OF["ODBC"]:
+        program = f"import pyodbc; pyodbc.connect({cases[message.id]!r})"
+        environment = {**os.environ, "ODBCSYSINI": str(tmp_path), "ODBCINI": str(tmp_path / "odbc.ini")}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60, check=False)
+        assert done.returncode != 0
+        check(message, done.stderr)
+
+
+def test_php_says_that_it_has_no_driver() -> None:
+    if shutil.which("php") is None:
+        pytest.skip("PHP is not installed")
+    command = ["php", "-n", "-d", "extension=pdo", "-r", "new PDO('pgsql:host=127.0.0.1');"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    [message] = OF["PHP"]
+    check(message, done.stdout + done.stderr)
 
 
 # --- Node.js ------------------------------------------------------------------------------------------------------------------------
@@ -343,8 +373,108 @@ def test_java_says_it_for_its_cause(bed: Bed) -> None:
         check(message, said[message.id])
 
 
+HIKARI = """
+import com.zaxxer.hikari.*;
+
+public class Empty {
+    public static void main(String[] words) throws Exception {
+        HikariConfig config = new HikariConfig();
+        config.setJdbcUrl(words[0]);
+        config.setMaximumPoolSize(1);
+        config.setConnectionTimeout(500);
+        try (HikariDataSource pool = new HikariDataSource(config); var held = pool.getConnection()) {
+            pool.getConnection();
+        } catch (java.sql.SQLException error) {
+            System.out.println(error);
+        }
+    }
+}
+"""
+
+
+@pytest.mark.long
+def test_hikari_says_that_its_pool_is_empty(bed: Bed) -> None:
+    if reason := recipes.reason_to_skip("spring"):
+        pytest.skip(reason)
+    program = bed.here.home / "Empty.java"
+    program.write_text(HIKARI)
+    good = bed.good
+    who = f"user={good['user']}&password={good['password']}&sslmode={good['sslmode']}&sslrootcert={good['sslrootcert']}"
+    url = f"jdbc:postgresql://{good['host']}:{good['port']}/{good['dbname']}?{who}"
+    command = ["java", "-cp", recipes.JARS, str(program), url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    [message] = OF["HikariCP"]
+    check(message, done.stdout)
+
+
+# --- Go and Rust --------------------------------------------------------------------------------------------------------------------
+
+
+def conninfo(words: Words) -> str:
+    return " ".join(f"{key}='{value}'" for key, value in words.items() if value)
+
+
+def said_by(program: Path, lines: Mapping[str, str]) -> Words:
+    """Give a program of tests/drivers/probes all its cases, one a line, and return what it said of each."""
+    text = "".join(f"{name}\t{line}\n" for name, line in lines.items())
+    done = subprocess.run([str(program)], input=text, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("\t", 1) for line in done.stdout.splitlines())
+
+
+@pytest.mark.long
+def test_go_says_it_for_its_cause(bed: Bed) -> None:
+    if reason := recipes.reason_to_skip("go"):
+        pytest.skip(reason)
+    cases = {message.id: conninfo(bed.good | fault(message, bed)) for message in OF["Go"]}
+    said = said_by(probes.go_program("said.go"), {**cases, "good": conninfo(bed.good)})
+    assert said["good"] == "<nil>"
+    for message in OF["Go"]:
+        check(message, said[message.id])
+
+
+# rust-option is what comes of a string that is libpq's
+WITH_CA = {"rust-option": "sslrootcert='/ca.crt'"}
+
+
+@pytest.mark.long
+def test_rust_says_it_for_its_cause(bed: Bed) -> None:
+    if reason := recipes.reason_to_skip("rust"):
+        pytest.skip(reason)
+
+    def case(name: str, words: Words) -> str:
+        told = {**words, "sslmode": words["sslmode"].replace("verify-full", "require"), "sslrootcert": ""}
+        return f"{conninfo(told)} {WITH_CA.get(name, '')}\t{words['sslrootcert']}"
+
+    cases = {message.id: case(message.id, bed.good | fault(message, bed)) for message in OF["Rust"]}
+    said = said_by(probes.rust_program("said.rs"), {**cases, "good": case("good", bed.good)})
+    assert said["good"] == ""
+    for message in OF["Rust"]:
+        check(message, said[message.id])
+
+
+@pytest.mark.long
+def test_sqlx_says_it_for_its_cause(bed: Bed) -> None:
+    try:
+        recipes.there("sqlx")
+    except recipes.drivers.Missing as reason:
+        pytest.skip(f"sqlx: {reason}")
+
+    def url(words: Words) -> str:
+        query = urlencode({key: words[key] for key in ("sslmode", "sslrootcert")})
+        return f"postgres://{words['user']}:{words['password']}@{words['host']}:{words['port']}/{words['dbname']}?{query}"
+
+    cases = {message.id: url(bed.good | fault(message, bed)) for message in OF["sqlx"]}
+    said = said_by(probes.sqlx_program("said-sqlx.rs"), {**cases, "good": url(bed.good)})
+    assert said["good"] == ""
+    for message in OF["sqlx"]:
+        check(message, said[message.id])
+
+
 def test_every_driver_message_has_a_way() -> None:
     libpq = {message.id for message in OF["libpq"]}
-    assert {each.origin for each in BY_PLACE["driver"]} == {"libpq", "Python", "asyncpg", "SQLAlchemy", "Node.js", "JDBC"}
-    assert {each.id.partition("-")[2] for each in BY_PLACE["driver"] if each.id not in libpq} <= set(FAULTS)
+    before = {each.id for origin in ("ODBC", "PHP") for each in OF[origin]}
+    others = {"Python", "asyncpg", "SQLAlchemy", "Node.js", "JDBC", "HikariCP", "Go", "Rust", "sqlx"}
+    assert {each.origin for each in BY_PLACE["driver"]} == {"libpq", "ODBC", "PHP"} | others
+    assert {each.id.partition("-")[2] for each in BY_PLACE["driver"] if each.id not in libpq | before} <= set(FAULTS)
     assert {name.partition("-")[2] for name in libpq - set(OTHERWISE)} - set(FAULTS) == {"passfile-open"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -117,8 +118,6 @@ def test_psql_shows_no_password_to_who_looks_at_processes(person: Person) -> Non
 
 
 def test_psql_in_json_is_told_and_not_run(person: Person) -> None:
-    import json
-
     told = json.loads(person.good("howdah psql shop --json -- -c 'SELECT 1'"))
     assert told["words"] == ["-c", "SELECT 1"] and told["set"]["PGUSER"] == USER and "PGPASSWORD" in told["unset"]
 
@@ -216,6 +215,19 @@ def test_many_at_once_lose_nothing(person: Person) -> None:
     assert person.services.read_text().startswith(SERVICES) and person.services.read_text().count("[shop-") == 2
     assert person.passwords.read_text().count("howdah:") == 2 and person.passwords.read_text().endswith(PASSWORDS)
     assert sorted(path.name for path in person.home.iterdir()) == [".pg_service.conf", ".pgpass"]
+
+
+# --- the pooler's own view ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_pooler_says_who_is_with_it_and_how_encrypted(person: Person) -> None:
+    """While psql is connected, whose own child asks."""
+    asked = f"howdah psql shop -- -c '\\! {sys.executable} -P -m howdah pooler sessions shop"
+    told = [each for each in json.loads(person.good(f"{asked} --json'", PGAPPNAME="seen")) if each["application"] == "seen"]
+    assert [(each["user"], each["database"], each["encrypted"]) for each in told] == [(USER, DATABASE, True)]
+    assert told[0]["tls"].startswith("TLSv1.") and told[0]["tls"] in person.good(f"{asked}'")
+    person.good("howdah create bare")
+    assert person.sh("howdah pooler sessions bare").code == 3
 
 
 # --- files for frameworks -----------------------------------------------------------------------------------------------------------

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 from tests.real import measured, recipes
 from tests.real.hops import ORDINARY, PGBOUNCER, Servers, pgbouncer_version, running_servers, target
-from tests.real.probes import PROBES, Probe, probe
+from tests.real.probes import PROBES, PYTHON, Probe, behind, probe
 from tests.real.servers import poolers
+
+from howdah.catalog.messages import BY_PLACE
+from howdah.catalog.messages.matching import explain
 
 ROWS = 200_000
 TURNS = 8  # more than any driver waits before it prepares by itself
@@ -108,6 +111,48 @@ FEATURES: Mapping[str, Callable[[Probe], str]] = {
 UNSTEADY = {("rust", "cancel", False)}
 
 
+def seen_by_the_pooler(servers: Servers) -> None:
+    """Two connections, kept open by the driver, and encrypted for the pooler itself."""
+    seen = [client["tls"] for client in servers.clients("transaction")]
+    assert len(seen) == 2 and all(each.startswith("TLSv1.") for each in seen), seen
+
+
+@pytest.mark.long
+def test_a_cancellation_by_tls_can_end_an_old_pgbouncer(tmp_path: Path) -> None:
+    """What UNSTEADY is for (pgbouncer#846, until 1.19.1), and what the log says then. It is a race: the client has to be gone first."""
+    found = pooler(False)
+    if found is None or pgbouncer_version(found) >= (1, 19):
+        pytest.skip("no PgBouncer 1.18 is here")
+    if reason := recipes.reason_to_skip("rust"):
+        pytest.skip(reason)
+    [message] = [each for each in BY_PLACE["log"] if each.id == "log-cancel-crash"]
+    with running_servers(found, size=2) as made:
+        for _ in range(40):
+            with probe("rust", target(made, "transaction", "verify-full", ORDINARY), Path(tempfile.mkdtemp(dir=tmp_path))) as one:
+                one.say("open A x")
+                one.say("cancel A x")
+            log = (made.root / "transaction" / "out").read_text()
+            if "FATAL" in log:
+                break
+        [fatal] = [line for line in log.splitlines() if "FATAL" in line]
+        assert message.is_in(fatal), fatal
+        assert [match.message.id for match in explain(fatal)] == [message.id]
+
+
+NAMED_BY_ODBC = behind(PYTHON, "odbc.py.in", 'string = ";"', ('"UseServerSidePrepare": "0"', '"UseServerSidePrepare": "1"'))
+
+
+def test_psqlodbc_breaks_by_the_names_of_its_own_statements(servers: Servers, tmp_path: Path) -> None:
+    """Where the pooler carries named statements, of all places: why its snippet has UseServerSidePrepare=0 in transaction mode."""
+    if reason := recipes.reason_to_skip("odbc"):
+        pytest.skip(reason)
+    wanted = target(servers, "transaction", "verify-full", ORDINARY)
+    with probe("odbc", wanted, tmp_path, NAMED_BY_ODBC) as one:
+        assert [one.say(f"open {name} x") for name in ("A", "B")] == ["-", "-"]
+        said = shared("ask")(one)
+    assert ("prepared statement name is already in use" in said) if servers.carries else (said == "works"), said
+
+
 @pytest.mark.parametrize("client", PROBES)
 def test_what_transaction_mode_takes_and_leaves(servers: Servers, tmp_path: Path, client: str) -> None:
     if reason := recipes.reason_to_skip(client):
@@ -121,6 +166,7 @@ def test_what_transaction_mode_takes_and_leaves(servers: Servers, tmp_path: Path
         with probe(client, wanted, Path(tempfile.mkdtemp(dir=tmp_path))) as one:
             opened = [one.say(f"open {name} x") for name in ("A", "B")]
             assert opened == ["-", "-"], opened
+            seen_by_the_pooler(servers)
             said = tried(one)
             clean(one)
         words.append(f"{feature}: {said}")

@@ -24,7 +24,10 @@ Kind = Literal["stranger", "code", "rights", "memory", "crash", "client"]
 
 @dataclass(frozen=True)
 class Weakness:
-    """A weakness of PgBouncer. It affects versions from `since` until `fixed`; `prevented` says why it does no harm behind Howdah."""
+    """A weakness of PgBouncer, by its CVE, or by its number at PgBouncer's own repository where it has none.
+
+    It affects versions from `since` until `fixed`; `prevented` says why it does no harm behind Howdah.
+    """
 
     id: str
     since: Version
@@ -35,6 +38,7 @@ class Weakness:
     packages: tuple[str, ...] = ()  # of distributions, mended under an older number
 
 
+_BACK: Final = say("the keeper starts it again within a second, clients reconnect")
 _OUR_SERVER: Final = say("the pooler speaks to this instance's own PostgreSQL alone, over a unix socket")
 POOLER: Final = (
     Weakness(
@@ -49,6 +53,23 @@ POOLER: Final = (
         (1, 16, 1),
         say("bytes sent before the TLS handshake are taken as if they came after it"),
         say("it harms where a client certificate alone logs in; here SCRAM is always asked for"),
+    ),
+    Weakness(
+        "pgbouncer#846",
+        (1, 18),
+        (1, 19, 1),
+        say(
+            "a user who cancels a query and is gone at once, as some drivers are after a cancel over TLS, can crash the pooler; {cure}",
+            cure=_BACK,
+        ),
+        source="https://github.com/pgbouncer/pgbouncer/pull/846",
+    ),
+    Weakness(
+        "pgbouncer#928",
+        (1, 18),
+        (1, 21),
+        say("a user whose driver says goodbye after asking for a cancellation, as Go's pq does, crashes the pooler; {cure}", cure=_BACK),
+        source="https://github.com/pgbouncer/pgbouncer/pull/928",
     ),
     Weakness(
         "CVE-2025-2291",

@@ -1,4 +1,4 @@
-"""pooler: who is still connected through an older pooler, and their end."""
+"""pooler: who is connected through it, encrypted as it sees it, and who still through an older one, and their end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,49 @@ import typer
 from howdah.cli import pages, shapes
 from howdah.cli.request import Request
 from howdah.cli.verb import Name, verb
+from howdah.errors import Conflict, NotFound
 from howdah.phrase import say
 
 if TYPE_CHECKING:
+    from howdah.cli.shapes import Shape
     from howdah.core.observed import Session
 
+_ADD = say("add it: `howdah extensions add NAME pooler`")
 For = Annotated[float, typer.Option("--for", metavar="SECONDS", help="how long to wait for them to leave")]
 End = Annotated[bool, typer.Option("--end", help="end those that are left")]
+
+
+@verb("pooler sessions", example="howdah pooler sessions shop")
+def sessions(request: Request, name: Name) -> None:
+    """Name who is with the pooler, and how the pooler itself sees each session encrypted. What a program says of its own end can be held
+    against it while the program is connected."""
+    from howdah import compose
+
+    want = request.reading.found(name)
+    if want.pooler is None:
+        raise NotFound("no_pooler", say("cannot ask a pooler: {name} has none", name=want.name), _ADD)
+    if want.state != "running":
+        raise Conflict(
+            "not_running", say("cannot ask the pooler: {name} is stopped", name=want.name), say("howdah start {name}", name=want.name)
+        )
+    found = compose.pooled_sessions(request.home, want)
+    request.screen.answer([_seen(*each) for each in found], lambda: _seen_lines(request, found))
+    if not found:
+        request.screen.note(say("no session is with the pooler"))
+
+
+def _seen(session: Session, tls: str) -> Shape:
+    return shapes.session(session) | {"encrypted": bool(tls), "tls": tls or None}
+
+
+def _seen_lines(request: Request, found: Sequence[tuple[Session, str]]) -> list[str]:
+    now, screen = time.time(), request.screen
+    heads = (say("user"), say("database"), say("application"), say("address"), say("encrypted"), say("connected for"))
+    rows = [
+        (one.user, one.database, one.application or "-", one.address, tls or screen.text(say("no")), _ago(request, now - one.since))
+        for one, tls in found
+    ]
+    return pages.table(rows, pages.heads(screen, *heads)) if rows else []
 
 
 @verb("pooler drain", changes=True, asks=True, example="howdah pooler drain shop --for 60 --end")

@@ -121,13 +121,18 @@ def connect(
     apart = compose.snippet(client, target.unpooled) if target.pooled else None
     shape = {**_shape(found, target), "migrations": apart.text if apart is not None else None}
     request.screen.answer(shape, lambda: found.text.removesuffix("\n").split("\n"))
-    for note in (*found.notes, *_apart(target, client)):
+    for note in (*_needs(found), *found.notes, *_apart(target, client)):
         request.screen.note(_remark(request.screen, note))
     return None
 
 
 def _written(request: Request, paths: list[str]) -> None:
     request.screen.answer({"written": paths}, lambda: [say("wrote {path}", path=path) for path in paths])
+
+
+def _needs(found: shapes.Snippet) -> Iterator[Phrase]:
+    if found.needs:
+        yield say("it needs {packages}", packages=", ".join(found.needs))
 
 
 def _apart(target: Any, client: str) -> Iterator[Phrase]:

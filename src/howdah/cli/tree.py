@@ -57,7 +57,7 @@ PLACES: Mapping[str, str] = {
 GROUPS: Mapping[str, str] = {
     "params": "PostgreSQL's parameters: list, set, unset, catalog",
     "extensions": "What is added to an instance, such as the pooler",
-    "pooler": "The pooler in front of an instance, and who is still with an older one",
+    "pooler": "The pooler in front of an instance, and who is with it or still with an older one",
     "endpoints": "Where an instance is reached, and by whom",
     "databases": "The databases of an instance",
     "users": "The users of an instance, their passwords and rights",

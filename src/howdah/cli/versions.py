@@ -62,7 +62,7 @@ def _harm(each: Used) -> Phrase:
     prevented = len(every) - len(harmful)
     if harmful:
         return say(
-            "{count} CVEs concern it here, first {worst}, mended in {fixed}: howdah doctor",
+            "{count} published weaknesses concern it here, first {worst}, mended in {fixed}: howdah doctor",
             count=len(harmful),
             worst=harmful[0].id,
             fixed=harmful[0].fixed,

@@ -1,7 +1,7 @@
 """What the clients in all languages share: who says whether a connection is encrypted, literals of other languages, and what must be said.
 
 A driver that cannot tell whether its connection is encrypted keeps a promise instead: it was told to encrypt, and goes on only if it
-does. Tests hold each to it, against servers that speak in clear.
+does. Tests hold each to it, against servers that speak in clear, and hold what each says against the pooler's own view of its session.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from howdah.phrase import Phrase, say
 
 # A program must end when nobody answers; libpq would wait as long as the kernel does (libpq-connect: connect_timeout, seconds).
 TIMEOUT_SECONDS = 10
-# The server's own view of a direct session. Through the pooler the server sees a unix socket, so that there only the client can say.
+# The server's own view of a direct session. Through the pooler it sees the pooler, not the client: of the first hop the client's own end
+# is asked, of the second one PostgreSQL, for which a session without an address came by a unix socket (docs/adr/0020).
 SEEN_BY_SERVER = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
+SEEN_BEHIND = "SELECT ssl OR pg_catalog.inet_client_addr() IS NULL FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
+BEHIND = "protected (from the pooler to PostgreSQL, as PostgreSQL sees it)"
 
 
 class Program(string.Template):
@@ -33,6 +36,11 @@ def witness(target: Target, promise: bool = False) -> str:
     if not target.pooled:
         return "as PostgreSQL sees this session"
     return "to the pooler; the driver refuses to go on otherwise" if promise else "to the pooler, as this client sees it"
+
+
+def asked(target: Target) -> str:
+    """Return the question to PostgreSQL: is this session encrypted, or, through the pooler, the one behind it protected?"""
+    return SEEN_BEHIND if target.pooled else SEEN_BY_SERVER
 
 
 def encrypts(target: Target) -> bool:

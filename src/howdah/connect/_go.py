@@ -24,6 +24,16 @@ def url(target: Target) -> str:
     return _libpq.uri(pairs)
 
 
+def told(target: Target) -> str:
+    """Return the line that says what PostgreSQL sees of the pooler."""
+    return f'	fmt.Println("{_driver.BEHIND}:", map[bool]string{{true: "yes", false: "no"}}[behind])\n' if target.pooled else ""
+
+
+def wanted(target: Target) -> str:
+    """Return what must hold of a connection that was to be encrypted."""
+    return "(encrypted && behind)" if target.pooled else "encrypted"
+
+
 def manifest() -> str:
     """Return go.mod; `go mod tidy` puts in what it needs."""
     return f"module example\n\ngo 1.25.0\n\nrequire {MODULE} {SINCE}\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from howdah.connect import Target
-from howdah.connect._driver import SEEN_BY_SERVER, TIMEOUT_SECONDS, witness
+from howdah.connect._driver import BEHIND, TIMEOUT_SECONDS, asked, witness
 
-__all__ = ["PSYCOPG", "SEEN_BY_SERVER", "TIMEOUT_SECONDS", "ending", "entries", "indented", "literal", "preparing", "witness"]
+__all__ = ["PSYCOPG", "TIMEOUT_SECONDS", "asked", "ending", "entries", "indented", "literal", "looking", "preparing", "witness"]
 
 # 3.2 is the first that knows whether its libpq can close a prepared statement by protocol.
 PSYCOPG = "psycopg[binary]>=3.2"
@@ -53,8 +53,15 @@ def preparing(target: Target) -> list[str]:
     ]
 
 
+def looking(target: Target, server: str, client: str) -> list[str]:
+    """Return the lines that ask `server`, words that ask PostgreSQL, and, through the pooler, `client`, the driver's own end, too."""
+    return [f"encrypted = {client}", f"behind = {server}"] if target.pooled else [f"encrypted = {server}"]
+
+
 def ending(target: Target) -> str:
     """Return the last lines of a program: a connection that was to be encrypted and is not fails it."""
+    told = f'print("{BEHIND}:", "yes" if behind else "no")\n' if target.pooled else ""
     if target.sslmode == "disable":
-        return ""
-    return 'if not encrypted:\n    raise SystemExit("cannot go on: the connection is not encrypted")\n'
+        return told
+    wanted = "(encrypted and behind)" if target.pooled else "encrypted"
+    return f'{told}if not {wanted}:\n    raise SystemExit("cannot go on: the connection is not encrypted")\n'

@@ -29,14 +29,12 @@ async def main():
     connection = await asyncpg.connect(**CONNECT)
     try:
 {query}
-        encrypted = {encrypted}
     finally:
         await connection.close()
 
     print("answer:", answer)
     print("encrypted ({witness}):", "yes" if encrypted else "no")
-    if not encrypted and CONNECT["ssl"]:
-        raise SystemExit("cannot go on: the connection is not encrypted")
+{ending}
 
 
 asyncio.run(main())
@@ -53,14 +51,15 @@ def snippet(target: Target) -> Snippet:
     if target.passfile is not None:
         _driver.refuse_characters(target, "\\:", "PGPASSFILE (asyncpg)", target.database, target.user)
     asked = 'answer = await connection.fetchval("SELECT 6 * $1::int", 7)'
-    own = ["async with connection.transaction():  # what asyncpg prepares in it is still there when it runs", f"    {asked}"]
+    lines = [asked, *_python.looking(target, f'await connection.fetchval("{_python.asked(target)}")', SEEN_BY_CLIENT)]
+    own = "async with connection.transaction():  # what asyncpg prepares in it is still there when it runs"
     text = PROGRAM.format(
         label=target.label,
         imports="import ssl\n" if target.sslmode == "verify-full" else "",
         connect=_python.indented([*_connect(target), *_cache(target)], 1),
-        query=_python.indented(own if _fragile(target) else [asked], 2),
-        encrypted=SEEN_BY_CLIENT if target.pooled else f'await connection.fetchval("{_python.SEEN_BY_SERVER}")',
+        query=_python.indented([own, *(f"    {line}" for line in lines)] if _fragile(target) else lines, 2),
         witness=_python.witness(target),
+        ending=_python.indented(_python.ending(target).splitlines(), 1),
     )
     notes = (*_driver.notes(target), *_notes(target))
     return Snippet("asyncpg", say("Python, asyncpg"), "python", text, f"{target.label}.py", ("asyncpg",), notes)

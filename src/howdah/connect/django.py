@@ -25,7 +25,7 @@ django.setup()
 with connection.cursor() as cursor:
     cursor.execute("SELECT 6 * %s::int", [7])
     answer = cursor.fetchone()[0]
-{encrypted}
+{looking}
 connection.close()
 
 print("answer:", answer)
@@ -35,14 +35,14 @@ print("encrypted ({witness}):", "yes" if encrypted else "no")
 
 def snippet(target: Target) -> Snippet:
     """Return the program."""
-    direct = [f'cursor.execute("{_python.SEEN_BY_SERVER}")', "encrypted = cursor.fetchone()[0]"]
+    seen = _python.looking(target, "cursor.fetchone()[0]", "connection.connection.pgconn.ssl_in_use")
     pairs = _libpq.security(target) | {"connect_timeout": _python.TIMEOUT_SECONDS}
     text = PROGRAM.format(
         label=target.label,
         imports=_imports(target),
         settings=_python.indented(_settings(target), 2),
         options=_python.indented([*_python.entries(pairs), *_python.preparing(target)], 3),
-        encrypted=_python.indented(["encrypted = connection.connection.pgconn.ssl_in_use"] if target.pooled else direct, 1),
+        looking=_python.indented([f'cursor.execute("{_python.asked(target)}")', *seen], 1),
         witness=_python.witness(target),
         ending=_python.ending(target),
     )

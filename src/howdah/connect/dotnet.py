@@ -27,7 +27,7 @@ var answer = await query.ExecuteScalarAsync();
 @{encrypted}
 Console.WriteLine($"answer: {answer}");
 Console.WriteLine($"encrypted (@{witness}): {(encrypted ? "yes" : "no")}");
-return encrypted || connect.Contains("SSL Mode=Disable") ? 0 : 1;
+@{told}return @{wanted} || connect.Contains("SSL Mode=Disable") ? 0 : 1;
 """)
 PROJECT = """\
 <Project Sdk="Microsoft.NET.Sdk">
@@ -48,13 +48,15 @@ def snippet(target: Target) -> Snippet:
     """Return the program; CONNECT of the environment outvotes what stands in it."""
     connect = ";".join(f"{key}={_quoted(value)}" for key, value in _pairs(target).items())
     by_server = f"""\
-await using var asking = new NpgsqlCommand("{_driver.SEEN_BY_SERVER}", connection);
-var encrypted = (bool)(await asking.ExecuteScalarAsync())!;"""
+await using var asking = new NpgsqlCommand("{_driver.asked(target)}", connection);
+var {"behind" if target.pooled else "encrypted"} = (bool)(await asking.ExecuteScalarAsync())!;"""
     text = PROGRAM.substitute(
         label=target.label,
         connect=_driver.doubly(connect),
-        encrypted=f"var encrypted = {'true' if _driver.encrypts(target) else 'false'};" if target.pooled else by_server,
+        encrypted=f"var encrypted = {'true' if _driver.encrypts(target) else 'false'};\n{by_server}" if target.pooled else by_server,
         witness=_driver.witness(target, promise=True),
+        told=f'Console.WriteLine($"{_driver.BEHIND}: {{(behind ? "yes" : "no")}}");\n' if target.pooled else "",
+        wanted="(encrypted && behind)" if target.pooled else "encrypted",
     )
     files = {"Program.cs": text, "example.csproj": PROJECT}
     notes = (*_driver.notes(target, binds=True), *named(target))

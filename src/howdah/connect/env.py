@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from howdah.connect import Snippet, Target, _libpq
+from howdah.connect import Snippet, Target, _libpq, _trial
 from howdah.phrase import say
 
 # What an earlier snippet or a profile may have left, and what would then win or break: a service and a host address take precedence over
@@ -38,4 +38,7 @@ def lines(wanted: Mapping[str, str], gone: Sequence[str]) -> list[str]:
 def snippet(target: Target) -> Snippet:
     """Return lines to be read by a shell (`. FILE`)."""
     text = "\n".join(lines(variables(target), leftovers(target))) + "\n"
-    return Snippet("env", say("environment variables"), "sh", text, f"{target.label}.env.sh", notes=_libpq.notes(target))
+    place = f"{target.label}.env.sh"
+    files = {place: text, _trial.name(target): _trial.program(target, f". ./{place} && psql")}
+    notes = (*_libpq.notes(target), _trial.note(target))
+    return Snippet("env", say("environment variables"), "sh", text, place, _trial.NEEDS, notes, files)

@@ -53,15 +53,16 @@ func run() error {
 @{encrypted}
 	fmt.Println("answer:", answer)
 	fmt.Println("encrypted (@{witness}):", map[bool]string{true: "yes", false: "no"}[encrypted])
-	if !encrypted && config.TLSConfig != nil {
+@{told}	if !@{wanted} && config.TLSConfig != nil {
 		return errors.New("cannot go on: the connection is not encrypted")
 	}
 	return nil
 }
 """)
+BY_CLIENT = "	_, encrypted := connection.PgConn().Conn().(*tls.Conn)\n"
 BY_SERVER = """\
-	var encrypted bool
-	if err := connection.QueryRow(ctx, "{asked}").Scan(&encrypted); err != nil {{
+	var {seen} bool
+	if err := connection.QueryRow(ctx, "{asked}").Scan(&{seen}); err != nil {{
 		return err
 	}}"""
 
@@ -75,10 +76,11 @@ def snippet(target: Target) -> Snippet:
         imports='	"crypto/tls"\n' if target.pooled else "",
         url=_driver.doubly(url),
         seconds=_driver.TIMEOUT_SECONDS,
-        encrypted="	_, encrypted := connection.PgConn().Conn().(*tls.Conn)"
-        if target.pooled
-        else BY_SERVER.format(asked=_driver.SEEN_BY_SERVER),
+        encrypted=(BY_CLIENT if target.pooled else "")
+        + BY_SERVER.format(asked=_driver.asked(target), seen="behind" if target.pooled else "encrypted"),
         witness=_driver.witness(target),
+        told=_go.told(target),
+        wanted=_go.wanted(target),
     )
     notes = _driver.notes(target, binds=True)
     files = {"main.go": text, "go.mod": _go.manifest()}

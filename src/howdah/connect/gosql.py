@@ -59,24 +59,30 @@ func run() error {
 	if err := connection.QueryRowContext(ctx, "SELECT 6 * $1::int", 7).Scan(&answer); err != nil {
 		return err
 	}
-	var encrypted bool
 @{encrypted}
-	if err != nil {
-		return err
-	}
 	fmt.Println("answer:", answer)
 	fmt.Println("encrypted (@{witness}):", map[bool]string{true: "yes", false: "no"}[encrypted])
-	if !encrypted && !strings.Contains(url, "sslmode=disable") {
+@{told}	if !@{wanted} && !strings.Contains(url, "sslmode=disable") {
 		return errors.New("cannot go on: the connection is not encrypted")
 	}
 	return nil
 }
 """)
 BY_CLIENT = """\
+	var encrypted bool
 	err = connection.Raw(func(driver any) error {
 		_, encrypted = driver.(*stdlib.Conn).Conn().PgConn().Conn().(*tls.Conn)
 		return nil
-	})"""
+	})
+	if err != nil {
+		return err
+	}
+"""
+BY_SERVER = """\
+	var {seen} bool
+	if err := connection.QueryRowContext(ctx, "{asked}").Scan(&{seen}); err != nil {{
+		return err
+	}}"""
 
 
 def snippet(target: Target) -> Snippet:
@@ -90,8 +96,11 @@ def snippet(target: Target) -> Snippet:
         url=_driver.doubly(url),
         seconds=_driver.TIMEOUT_SECONDS,
         idle=0 if target.pool_mode == "session" else 10,
-        encrypted=BY_CLIENT if target.pooled else f'	err = connection.QueryRowContext(ctx, "{_driver.SEEN_BY_SERVER}").Scan(&encrypted)',
+        encrypted=(BY_CLIENT if target.pooled else "")
+        + BY_SERVER.format(asked=_driver.asked(target), seen="behind" if target.pooled else "encrypted"),
         witness=_driver.witness(target),
+        told=_go.told(target),
+        wanted=_go.wanted(target),
     )
     notes = _driver.notes(target, binds=True)
     files = {"main.go": text, "go.mod": _go.manifest()}

@@ -24,7 +24,7 @@ public class Main {
     static final String URL =
         @{url};
 @{passfile}
-    public static void main(String[] arguments) throws SQLException {
+    public static void main(String[] arguments) throws Exception {
         String url = System.getenv().getOrDefault("JDBC_URL", URL);
         Properties login = new Properties();
         if (System.getenv("PGPASSWORD") != null) login.setProperty("password", System.getenv("PGPASSWORD"));
@@ -47,10 +47,18 @@ BY_SERVER = """\
             try (Statement asking = connection.createStatement()) {
                 ResultSet rows = asking.executeQuery("@{asked}");
                 rows.next();
-                boolean encrypted = rows.getBoolean(1);
+                boolean @{seen} = rows.getBoolean(1);
                 System.out.println("encrypted (@{witness}): " + (encrypted ? "yes" : "no"));
-                if (!encrypted && !url.contains("sslmode=disable")) throw new SQLException("the connection is not encrypted");
+@{told}                if (!@{wanted} && !url.contains("sslmode=disable")) throw new SQLException("the connection is not encrypted");
             }"""
+# There is no public word for it.
+BY_CLIENT = """\
+            var stream = org.postgresql.core.QueryExecutorBase.class.getDeclaredField("pgStream");
+            stream.setAccessible(true);
+            var executor = connection.unwrap(org.postgresql.jdbc.PgConnection.class).getQueryExecutor();
+            var socket = ((org.postgresql.core.PGStream) stream.get(executor)).getSocket();
+            boolean encrypted = socket instanceof javax.net.ssl.SSLSocket;
+"""
 
 
 def snippet(target: Target) -> Snippet:
@@ -89,9 +97,13 @@ def parameters(target: Target, user: bool) -> dict[str, str]:
 
 
 def encrypted(target: Target) -> str:
-    """Return the lines that say whether the connection is encrypted; pgJDBC itself cannot be asked."""
-    if not target.pooled:
-        words = {"asked": _driver.SEEN_BY_SERVER, "witness": _driver.witness(target)}
-        return _driver.Program(BY_SERVER).substitute(words)
-    said = "yes" if _driver.encrypts(target) else "no"
-    return f'            System.out.println("encrypted ({_driver.witness(target, promise=True)}): {said}");'
+    """Return the lines that say whether the connection is encrypted."""
+    told = f'                System.out.println("{_driver.BEHIND}: " + (behind ? "yes" : "no"));\n'
+    by_server = _driver.Program(BY_SERVER).substitute(
+        asked=_driver.asked(target),
+        witness=_driver.witness(target),
+        seen="behind" if target.pooled else "encrypted",
+        told=told if target.pooled else "",
+        wanted="(encrypted && behind)" if target.pooled else "encrypted",
+    )
+    return BY_CLIENT + by_server if target.pooled else by_server

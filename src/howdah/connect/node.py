@@ -31,10 +31,10 @@ const client = new pg.Client({
 try {
   await client.connect();
   const { rows } = await client.query("SELECT 6 * $1::int AS answer", [7]);
-  const encrypted = @{encrypted};
+@{looking}
   console.log("answer:", rows[0].answer);
   console.log("encrypted (@{witness}):", encrypted ? "yes" : "no");
-  if (!encrypted && client.ssl) throw new Error("cannot go on: the connection is not encrypted");
+@{told}  if (!@{wanted} && client.ssl) throw new Error("cannot go on: the connection is not encrypted");
 } catch (error) {
   console.error(`${error.code ?? "error"}: ${error.message}`);
   process.exitCode = 1;
@@ -53,13 +53,20 @@ def snippet(target: Target) -> Snippet:
         passfile=passfile,
         place="\n".join(f"  {line}" for line in _place(target)),
         settings="\n".join(f"  {line}" for line in _settings(target)),
-        encrypted="client.connection.stream.encrypted === true"
-        if target.pooled
-        else f'(await client.query("{_driver.SEEN_BY_SERVER}")).rows[0].ssl',
+        looking="\n".join(f"  {line}" for line in _looking(target)),
         witness=_driver.witness(target),
+        told=f'  console.log("{_driver.BEHIND}:", behind ? "yes" : "no");\n' if target.pooled else "",
+        wanted="(encrypted && behind)" if target.pooled else "encrypted",
     )
     notes = (*_driver.notes(target, binds=True), *named(target))
     return Snippet("node", say("Node.js, pg"), "javascript", text, f"{target.label}.mjs", ("pg", "pgpass"), notes)
+
+
+def _looking(target: Target) -> list[str]:
+    by_server = f'Object.values((await client.query("{_driver.asked(target)}")).rows[0])[0]'
+    if not target.pooled:
+        return [f"const encrypted = {by_server};"]
+    return ["const encrypted = client.connection.stream.encrypted === true;", f"const behind = {by_server};"]
 
 
 def _place(target: Target) -> list[str]:

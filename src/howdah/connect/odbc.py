@@ -9,7 +9,7 @@ or a semicolon within pqopt.
 from __future__ import annotations
 
 from howdah.connect import Snippet, Target, _driver, _libpq, _python
-from howdah.phrase import say
+from howdah.phrase import Phrase, say
 
 PROGRAM = '''\
 """Connect to {label}, run a query with a parameter, and say whether the connection is encrypted."""
@@ -28,7 +28,7 @@ if "PGPASSWORD" in os.environ:
 string = ";".join(f"{{key}}={{value}}" for key, value in CONNECT.items())
 connection = pyodbc.connect(string, timeout={seconds}, autocommit={autocommit})
 answer = connection.execute("SELECT 6 * CAST(? AS int)", 7).fetchone()[0]
-encrypted = {encrypted}
+{looking}
 connection.close()
 
 print("answer:", answer)
@@ -41,13 +41,13 @@ def snippet(target: Target) -> Snippet:
     """Return the program, and a DSN for odbc.ini beside it."""
     _driver.refuse_characters(target, FORBIDDEN, "ODBC")
     pairs = _pairs(target)
-    by_server = f'connection.execute("{_driver.SEEN_BY_SERVER}").fetchone()[0] == "1"'
+    by_server = f'connection.execute("{_driver.asked(target)}").fetchone()[0] == "1"'
     text = PROGRAM.format(
         label=target.label,
         connect=_python.indented(_python.entries(pairs), 1),
         seconds=_driver.TIMEOUT_SECONDS,
         autocommit=target.pool_mode == "statement",
-        encrypted=str(_driver.encrypts(target)) if target.pooled else by_server,
+        looking="\n".join(_python.looking(target, by_server, str(_driver.encrypts(target)))),
         witness=_driver.witness(target, promise=True),
         ending=_python.ending(target),
     )
@@ -58,7 +58,14 @@ def snippet(target: Target) -> Snippet:
         "odbc.ini": f"[{target.label}]\n" + "".join(f"{key}={value.strip('{}')}\n" for key, value in section.items()),
     }
     needs = ("odbc-postgresql", "unixodbc", "pyodbc")
-    return Snippet("odbc", say("ODBC, psqlODBC"), "python", text, f"{target.label}.py", needs, _libpq.notes(target), files)
+    notes = (*_libpq.notes(target), *_unprepared(target))
+    return Snippet("odbc", say("ODBC, psqlODBC"), "python", text, f"{target.label}.py", needs, notes, files)
+
+
+def _unprepared(target: Target) -> tuple[Phrase, ...]:
+    if not target.shares:
+        return ()
+    return (say("leave UseServerSidePrepare=0: psqlODBC's own named statements break where the pooler carries such"),)
 
 
 def _pairs(target: Target) -> dict[str, str]:
@@ -68,6 +75,6 @@ def _pairs(target: Target) -> dict[str, str]:
     if further:
         found["pqopt"] = "{" + _libpq.conninfo(further) + "}"
     if target.shares:
-        # PgBouncer 1.26 carries named statements, but not those of psqlODBC 13: "prepared statement name is already in use" (measured).
+        # Where PgBouncer carries named statements, psqlODBC 13 breaks: it prepares a name anew that it has used (measured, 1.24 and 1.26).
         found["UseServerSidePrepare"] = "0"
     return found

@@ -28,9 +28,9 @@ try {
 }
 """)
 BY_SERVER = """\
-$encrypted = $connection->query('@{asked}')->fetchColumn();
-echo 'encrypted (@{witness}): ', $encrypted ? 'yes' : 'no', "\\n";
-exit($encrypted || @{clear} ? 0 : 1);"""
+$seen = $connection->query('@{asked}')->fetchColumn();
+echo '@{witness}: ', $seen ? 'yes' : 'no', "\\n";
+exit($seen || @{clear} ? 0 : 1);"""
 UNNAMED = """\
         // The pooler gives each transaction any server connection: a statement prepared on one is missing on the next.
         PDO::PGSQL_ATTR_DISABLE_PREPARES => true,

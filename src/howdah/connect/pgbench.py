@@ -27,21 +27,24 @@ pgbench --no-vacuum --protocol={protocol} --client=2 --transactions=100 --file="
 echo "answer: 42"
 {encrypted}
 """
-CHECKED = "SELECT 1 / ssl::int FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid();\n"
 BY_PSQL = """\
 psql "$CONNECT" --no-psqlrc --command '\\conninfo' | grep -Eq 'SSL connection|SSL Connection +[|] true'
-echo 'encrypted ({witness}): yes'"""
+echo 'encrypted ({witness}): yes'
+echo '{behind}: yes'"""
 
 
 def snippet(target: Target) -> Snippet:
     """Return a script for the shell."""
+    asked = _driver.asked(target).removeprefix("SELECT ").replace(" FROM", ")::int FROM", 1)
     said = f"echo 'encrypted ({_driver.witness(target)}): {'yes' if _driver.encrypts(target) else 'no'}'"
     text = PROGRAM.format(
         label=target.label,
         connect=shlex.quote(_libpq.conninfo(_libpq.keywords(target))),
         protocol="extended" if target.shares and not target.prepared else "prepared",
-        checked=CHECKED if _driver.encrypts(target) and not target.pooled else "",
-        encrypted=BY_PSQL.format(witness=_driver.witness(target)) if target.pooled and _driver.encrypts(target) else said,
+        checked=f"SELECT 1 / ({asked};\n" if _driver.encrypts(target) else "",
+        encrypted=BY_PSQL.format(witness=_driver.witness(target), behind=_driver.BEHIND)
+        if target.pooled and _driver.encrypts(target)
+        else said,
     )
     needs = ("postgresql-contrib", "postgresql-client")
     return Snippet("pgbench", say("pgbench, which measures"), "sh", text, f"{target.label}-bench.sh", needs, _libpq.notes(target))

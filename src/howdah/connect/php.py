@@ -21,9 +21,9 @@ echo 'answer: ', pg_fetch_result($rows, 0, 0), "\\n";
 """)
 BY_SERVER = """\
 $rows = pg_query($connection, '@{asked}') or exit(1);
-$encrypted = pg_fetch_result($rows, 0, 0) === 't';
-echo 'encrypted (@{witness}): ', $encrypted ? 'yes' : 'no', "\\n";
-exit($encrypted || @{clear} ? 0 : 1);"""
+$seen = pg_fetch_result($rows, 0, 0) === 't';
+echo '@{witness}: ', $seen ? 'yes' : 'no', "\\n";
+exit($seen || @{clear} ? 0 : 1);"""
 
 
 def snippet(target: Target) -> Snippet:
@@ -35,8 +35,12 @@ def snippet(target: Target) -> Snippet:
 
 
 def encrypted(target: Target, by_server: str) -> str:
-    """Return the lines that say whether the connection is encrypted."""
+    """Return the lines that say whether the connection is encrypted, or, through the pooler, keep their promise and ask what is behind."""
+    witness = f"encrypted ({_driver.witness(target)})"
+    promise = ""
     if target.pooled:
-        return f"echo 'encrypted ({_driver.witness(target, promise=True)}): {'yes' if _driver.encrypts(target) else 'no'}', \"\\n\";"
+        said = "yes" if _driver.encrypts(target) else "no"
+        promise = f"echo 'encrypted ({_driver.witness(target, promise=True)}): {said}', \"\\n\";\n"
+        witness = _driver.BEHIND
     clear = "false" if _driver.encrypts(target) else "true"
-    return _driver.Program(by_server).substitute(asked=_driver.SEEN_BY_SERVER, witness=_driver.witness(target), clear=clear)
+    return promise + _driver.Program(by_server).substitute(asked=_driver.asked(target), witness=witness, clear=clear)

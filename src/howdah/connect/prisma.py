@@ -18,21 +18,30 @@ PROGRAM = _driver.Program("""\
 // npx prisma generate && node --env-file=.env index.mjs
 import { PrismaPg } from "@@prisma/adapter-pg";
 import { PrismaClient } from "@@prisma/client";
-
-const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL }) });
+@{pool}
 try {
   const [{ answer }] = await prisma.$queryRaw`SELECT 6 * ${7}::int AS answer`;
 @{encrypted}
   console.log("answer:", answer);
   console.log("encrypted (@{witness}):", encrypted ? "yes" : "no");
-  if (!encrypted && !process.env.DATABASE_URL.includes("sslmode=disable")) throw new Error("the connection is not encrypted");
+@{told}  if (!@{wanted} && !process.env.DATABASE_URL.includes("sslmode=disable")) throw new Error("the connection is not encrypted");
 } catch (error) {
   console.error(error.message, error.meta?.driverAdapterError?.cause ?? "");
   process.exitCode = 1;
 } finally {
   await prisma.$disconnect();
-}
+@{end}}
 """)
+OWN_POOL = """
+const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL }) });"""
+# Prisma says nothing of its connections, so that it is given a pool that does.
+BY_CLIENT = """\
+import pg from "pg";
+
+const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
+let encrypted;
+pool.on("connect", (client) => { encrypted = client.connection.stream.encrypted === true && encrypted !== false; });
+const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });"""
 SCHEMA = """\
 generator client {
   provider = "prisma-client-js"
@@ -57,15 +66,19 @@ def snippet(target: Target) -> Snippet:
     if target.passfile is not None:
         lines["PGPASSFILE"] = str(target.passfile)
     text = "".join(f"{key}={_value(value)}\n" for key, value in lines.items())
-    by_server = f"  const [{{ ssl: encrypted }}] = await prisma.$queryRaw`{_driver.SEEN_BY_SERVER}`;"
+    looking = f"  const [{{ seen: {'behind' if target.pooled else 'encrypted'} }}] = await prisma.$queryRaw`{_asked(target)}`;"
     program = PROGRAM.substitute(
-        encrypted=f"  const encrypted = {'true' if _driver.encrypts(target) else 'false'};" if target.pooled else by_server,
-        witness=_driver.witness(target, promise=True),
+        pool=BY_CLIENT if target.pooled else OWN_POOL,
+        encrypted=looking,
+        witness=_driver.witness(target),
+        told=f'  console.log("{_driver.BEHIND}:", behind ? "yes" : "no");\n' if target.pooled else "",
+        wanted="(encrypted && behind)" if target.pooled else "encrypted",
+        end="  await pool.end();\n" if target.pooled else "",
     )
     files = {".env": text, "schema.prisma": SCHEMA, "prisma.config.ts": CONFIG, "index.mjs": program}
     migrating = say("prisma migrate reads no passfile: put the password into DIRECT_URL, after the user and a colon, percent-encoded")
     notes = (*_driver.notes(target), *named(target), migrating)
-    needs = ("prisma", "@prisma/client", "@prisma/adapter-pg")
+    needs = ("prisma", "@prisma/client", "@prisma/adapter-pg", "pg")
     return Snippet("prisma", say("Prisma, with a URL for migrations"), "ini", text, ".env", needs, notes, files)
 
 
@@ -82,6 +95,10 @@ def migrations(target: Target) -> str:
     if target.sslmode == "verify-full":
         pairs |= {"sslaccept": "strict", "sslcert": str(target.ca_file)}
     return _libpq.uri(pairs)
+
+
+def _asked(target: Target) -> str:
+    return _driver.asked(target).replace(" FROM", " AS seen FROM", 1)
 
 
 def _place(target: Target) -> dict[str, str]:

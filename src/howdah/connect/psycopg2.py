@@ -24,7 +24,7 @@ try:
 {autocommit}    with connection.cursor() as cursor:
         cursor.execute("SELECT 6 * %s::int", (7,))
         answer = cursor.fetchone()[0]
-{encrypted}
+{looking}
 finally:
     connection.close()
 
@@ -36,14 +36,14 @@ print("encrypted ({witness}):", "yes" if encrypted else "no")
 def snippet(target: Target) -> Snippet:
     """Return the program."""
     pairs = _libpq.keywords(target) | {"port": target.endpoint.port, "connect_timeout": _python.TIMEOUT_SECONDS}
-    direct = [f'cursor.execute("{_python.SEEN_BY_SERVER}")', "encrypted = cursor.fetchone()[0]"]
+    asking = [f'cursor.execute("{_python.asked(target)}")', *_python.looking(target, "cursor.fetchone()[0]", "connection.info.ssl_in_use")]
     # psycopg2 opens a transaction before the first statement; PgBouncer refuses BEGIN in statement mode.
     autocommit = "    connection.autocommit = True  # statement mode refuses BEGIN\n" if target.pool_mode == "statement" else ""
     text = PROGRAM.format(
         label=target.label,
         connect=_python.indented(_python.entries(pairs), 1),
         autocommit=autocommit,
-        encrypted=_python.indented(["encrypted = connection.info.ssl_in_use"] if target.pooled else direct, 2),
+        looking=_python.indented(asking, 2),
         witness=_python.witness(target),
         ending=_python.ending(target),
     )

@@ -16,7 +16,7 @@ CONNECT = {{
 
 with psycopg.connect(**CONNECT) as connection:
     answer = connection.execute("SELECT 6 * %s::int", (7,)).fetchone()[0]
-    encrypted = {encrypted}
+{looking}
 
 print("answer:", answer)
 print("encrypted ({witness}):", "yes" if encrypted else "no")
@@ -25,11 +25,11 @@ print("encrypted ({witness}):", "yes" if encrypted else "no")
 
 def snippet(target: Target) -> Snippet:
     """Return the program."""
-    direct = f'connection.execute("{_python.SEEN_BY_SERVER}").fetchone()[0]'
+    server = f'connection.execute("{_python.asked(target)}").fetchone()[0]'
     text = PROGRAM.format(
         label=target.label,
         connect=_python.indented(_connect(target), 1),
-        encrypted="connection.pgconn.ssl_in_use" if target.pooled else direct,
+        looking=_python.indented(_python.looking(target, server, "connection.pgconn.ssl_in_use"), 1),
         witness=_python.witness(target),
         ending=_python.ending(target),
     )

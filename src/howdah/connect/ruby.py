@@ -22,7 +22,7 @@ CONNECT = {
 begin
   connection = PG.connect(**CONNECT)
   answer = connection.exec_params('SELECT 6 * $1::int', [7]).getvalue(0, 0)
-  encrypted = @{encrypted}
+@{looking}
 rescue PG::Error => error
   abort error.message
 end
@@ -38,12 +38,24 @@ def snippet(target: Target) -> Snippet:
         connect="\n".join(
             f"  {key}: {value if key in ('port', 'connect_timeout') else _driver.singly(value)}," for key, value in pairs.items()
         ),
-        encrypted="connection.ssl_in_use?" if target.pooled else f"connection.exec('{_driver.SEEN_BY_SERVER}').getvalue(0, 0) == 't'",
+        looking="\n".join(f"  {line}" for line in _looking(target)),
         witness=_driver.witness(target),
-        ending="abort 'cannot go on: the connection is not encrypted' unless encrypted\n" if _driver.encrypts(target) else "",
+        ending=_ending(target),
     )
     notes = (*_libpq.notes(target), *named(target), *_rails(target))
     return Snippet("ruby", say("Ruby, pg"), "ruby", text, f"{target.label}.rb", ("pg",), notes)
+
+
+def _looking(target: Target) -> list[str]:
+    by_server = f"connection.exec('{_driver.asked(target)}').getvalue(0, 0) == 't'"
+    return ["encrypted = connection.ssl_in_use?", f"behind = {by_server}"] if target.pooled else [f"encrypted = {by_server}"]
+
+
+def _ending(target: Target) -> str:
+    told = f"puts \"{_driver.BEHIND}: #{{behind ? 'yes' : 'no'}}\"\n" if target.pooled else ""
+    if not _driver.encrypts(target):
+        return told
+    return f"{told}abort 'cannot go on: the connection is not encrypted' unless encrypted{' && behind' if target.pooled else ''}\n"
 
 
 def _rails(target: Target) -> tuple[Phrase, ...]:

@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 @{encrypted}
     println!("answer: {answer}");
     println!("encrypted (@{witness}): {}", if encrypted { "yes" } else { "no" });
-    if !encrypted && config.get_ssl_mode() != SslMode::Disable {
+@{told}    if !@{wanted} && config.get_ssl_mode() != SslMode::Disable {
         return Err("cannot go on: the connection is not encrypted".into());
     }
     drop(client);
@@ -113,7 +113,9 @@ def snippet(target: Target) -> Snippet:
         ca=_driver.doubly(environment["CA"]),
         passfile=_driver.doubly(environment.get("PGPASSFILE", "")),
         query=TYPED if fragile else PREPARED,
-        encrypted=_encrypted(target),
+        encrypted=_encrypted(target, fragile),
+        told=f'    println!("{_driver.BEHIND}: {{}}", if behind {{ "yes" }} else {{ "no" }});\n' if target.pooled else "",
+        wanted="(encrypted && behind)" if target.pooled else "encrypted",
         witness=_driver.witness(target, promise=True),
     )
     once = (".await?.get(0);", ".await?[0].get(0);") if fragile else (", types::Type, Config", ", Config")
@@ -130,7 +132,9 @@ def _database(target: Target) -> str:
     return _libpq.conninfo(pairs | {"connect_timeout": str(_driver.TIMEOUT_SECONDS)})
 
 
-def _encrypted(target: Target) -> str:
-    if target.pooled:
-        return "    let encrypted = config.get_ssl_mode() == SslMode::Require;"
-    return f'    let encrypted: bool = client.query_one("{_driver.SEEN_BY_SERVER}", &[]).await?.get(0);'
+def _encrypted(target: Target, fragile: bool) -> str:
+    if not target.pooled:
+        return f'    let encrypted: bool = client.query_one("{_driver.asked(target)}", &[]).await?.get(0);'
+    call, row = ("query_typed", "[0]") if fragile else ("query_one", "")
+    promise = "    let encrypted = config.get_ssl_mode() == SslMode::Require;\n"
+    return f'{promise}    let behind: bool = client.{call}("{_driver.asked(target)}", &[]).await?{row}.get(0);'

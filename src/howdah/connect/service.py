@@ -6,7 +6,7 @@ its 1024 bytes (parseServiceFile in fe-connect.c, 14 and newer). What such a lin
 
 from __future__ import annotations
 
-from howdah.connect import Snippet, Target, _libpq
+from howdah.connect import Snippet, Target, _libpq, _trial
 from howdah.core.instance import shown
 from howdah.errors import Unsupported
 from howdah.phrase import say
@@ -19,12 +19,14 @@ def snippet(target: Target) -> Snippet:
     """Return the section, named by instance and hop."""
     lines = [f"[{target.label}]", *(_line(key, value) for key, value in _libpq.keywords(target).items())]
     text = "\n".join(lines) + "\n"
-    files = {"pg_service.conf": text}
+    opened = f"PGSERVICEFILE=./pg_service.conf psql service={target.label}"
+    files = {"pg_service.conf": text, _trial.name(target): _trial.program(target, opened)}
     if target.passfile is None:
         files["pgpass"] = _libpq.passfile_line(target, Secret("PASSWORD")).reveal() + "\n"
     place = say("add it to ~/.pg_service.conf, or the file that PGSERVICEFILE names; then: psql service={service}", service=target.label)
     title = say("service file pg_service.conf, with passfile")
-    return Snippet("service", title, "ini", text, "pg_service.conf", notes=(place, *_libpq.notes(target)), files=files)
+    notes = (place, *_libpq.notes(target), _trial.note(target))
+    return Snippet("service", title, "ini", text, "pg_service.conf", _trial.NEEDS, notes, files)
 
 
 def _line(key: str, value: str) -> str:

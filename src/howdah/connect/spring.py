@@ -21,7 +21,7 @@ import java.sql.*;
 import java.util.Properties;
 
 public class Pool {
-    public static void main(String[] arguments) throws SQLException, IOException {
+    public static void main(String[] arguments) throws Exception {
         Properties spring = new Properties();
         try (InputStream file = Files.newInputStream(Path.of("application.properties"))) {
             spring.load(file);

@@ -25,7 +25,7 @@ engine = create_engine(
 
 with engine.connect() as connection:
     answer = connection.execute(text("SELECT 6 * CAST(:number AS int)"), {{"number": 7}}).scalar_one()
-    encrypted = {encrypted}
+{looking}
 engine.dispose()
 
 print("answer:", answer)
@@ -35,7 +35,8 @@ print("encrypted ({witness}):", "yes" if encrypted else "no")
 
 def snippet(target: Target) -> Snippet:
     """Return the program."""
-    direct = f'connection.execute(text("{_python.SEEN_BY_SERVER}")).scalar_one()'
+    server = f'connection.execute(text("{_python.asked(target)}")).scalar_one()'
+    client = "connection.connection.driver_connection.pgconn.ssl_in_use"
     pairs = _libpq.security(target) | {"connect_timeout": _python.TIMEOUT_SECONDS}
     text = PROGRAM.format(
         label=target.label,
@@ -46,7 +47,7 @@ def snippet(target: Target) -> Snippet:
         user=_python.literal(target.user),
         connect=_python.indented([*_python.entries(pairs), *_python.preparing(target)], 2),
         pool=_python.indented(_pool(target), 1),
-        encrypted="connection.connection.driver_connection.pgconn.ssl_in_use" if target.pooled else direct,
+        looking=_python.indented(_python.looking(target, server, client), 1),
         witness=_python.witness(target),
         ending=_python.ending(target),
     )

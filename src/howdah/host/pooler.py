@@ -111,11 +111,20 @@ def _files(layout: Layout, directories: Sequence[Path]) -> Mapping[str, FileSeen
     return {name: found for name, path in paths.items() if (found := disk.seen_file(path)) is not None}
 
 
+def sessions(layout: Layout) -> tuple[tuple[Session, str], ...]:
+    """Return every client's session, each beside the protocol and cipher by which its pooler sees it encrypted, '' for one in clear."""
+    return tuple(found for directory in pgbouncer.directories(layout.pool) for found in _asked(directory))
+
+
 def _sessions(directory: Path) -> list[tuple[Session, str]]:
     try:
-        found = admin.clients(directory)
+        return _asked(directory)
     except Refusal:
         return []  # it went silent between two looks: the next pass sees that
+
+
+def _asked(directory: Path) -> list[tuple[Session, str]]:
+    found = admin.clients(directory)
     # "(nouser)" is a connection that has not said who it is (objects.c): no session yet, and perhaps on its way to TLS
     return [(_session(each), each.tls) for each in found if each.user not in (PROBE_ROLE, "(nouser)")]
 

@@ -1,4 +1,7 @@
-"""What the drivers say in their own words, before or after a server has spoken; what servers say, all of them pass on as it is."""
+"""What the drivers say in their own words, before or after a server has spoken; what servers say, all of them pass on as it is.
+
+What Npgsql (.NET) says in words of its own is not in here: Debian has no .NET SDK, and only what was heard stands here.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,14 @@ _GIVE_PASSWORD: Final = say(
 )
 _NO_ROOT: Final = say("the authority's certificate is not where the client looks for it")
 _COPY_ROOT: Final = say("copy the file that `howdah ca show` names to the client, and name its place there (sslrootcert)")
+_BAD_ROOT: Final = say("what lies where the client looks for the authority's certificate is none, or is not readable by it")
+_NO_TLS_OR_STRANGER: Final = say(
+    "the client demands TLS, and what answers at that port does not speak it: ssl=off, another program's port, or no PostgreSQL at all"
+)
+_BROKEN_LOGIN: Final = say("what answered hung up without a word: the server or the pooler went down, or has no room, or is none")
+_SPELL_URL: Final = say(
+    "see its spelling; where it is a part of a password, the URL falls apart: percent-encode @, / and : in it, or leave it to the passfile"
+)
 _BAD_MODE: Final = say("this driver does not know that sslmode")
 _GOOD_MODE: Final = say("take verify-full, or require; `howdah connect NAME --client CLIENT` writes what the driver means by them")
 _POOL_EMPTY: Final = say(
@@ -58,7 +69,7 @@ DRIVERS: Final = (
         "libpq-bad-root",
         "libpq",
         "could not read root certificate file …",
-        say("what lies where the client looks for the authority's certificate is none, or is not readable by it"),
+        _BAD_ROOT,
         _COPY_ROOT,
     ),
     Message("libpq-no-password", "libpq", "fe_sendauth: no password supplied", _NO_PASSWORD, _GIVE_PASSWORD),
@@ -90,6 +101,28 @@ DRIVERS: Final = (
         "password file … has group or world access; permissions should be u=rw (0600) or less",
         say("libpq ignores a passfile that others may read, and then has no password"),
         say("close it: chmod 600 ~/.pgpass"),
+    ),
+    # --- what stands on libpq, before it asks libpq
+    Message(
+        "odbc-dsn",
+        "ODBC",
+        "Data source name not found and no default driver specified",
+        say("neither ~/.odbc.ini nor the file of ODBCINI has a section of that name, or the string names no driver"),
+        say("take the section of odbc.ini, or the whole string, from `howdah connect NAME --client odbc`"),
+    ),
+    Message(
+        "odbc-driver",
+        "ODBC",
+        "[unixODBC][Driver Manager]Can't open lib …",
+        say("the driver of that name is not registered in odbcinst.ini: psqlODBC is not installed"),
+        say("install it (Debian's odbc-postgresql); the string of `howdah connect NAME --client odbc` names it `PostgreSQL Unicode`"),
+    ),
+    Message(
+        "php-driver",
+        "PHP",
+        "could not find driver",
+        say("PHP's PDO has no driver for PostgreSQL: the extension pdo_pgsql is not installed, or not loaded by this php.ini"),
+        say("install it (Debian's php-pgsql), and see it in the list of `php -m`"),
     ),
     # --- Python's own TLS: asyncpg, pg8000
     Message("python-name", "Python", "certificate verify failed: … mismatch, certificate is not valid for …", _NAME, _TELL_NAME),
@@ -125,4 +158,54 @@ DRIVERS: Final = (
     Message("jdbc-no-host", "JDBC", "java.net.UnknownHostException: …", _UNKNOWN_HOST, _SPELL),
     Message("jdbc-silence", "JDBC", "java.net.SocketTimeoutException: …", _SILENCE, _FIREWALL),
     Message("jdbc-no-root", "JDBC", "Could not open SSL root certificate file …", _NO_ROOT, _COPY_ROOT),
+    Message("hikari-pool", "HikariCP", "Connection is not available, request timed out after …", _POOL_EMPTY, _POOL),
+    # --- Go: pgx, database/sql on it, crypto/x509
+    Message("go-authority", "Go", "x509: certificate signed by unknown authority", _AUTHORITY, _GIVE_AUTHORITY),
+    Message("go-name", "Go", "x509: certificate is valid for …, not …", _NAME, _TELL_NAME),
+    Message("go-no-tls", "Go", "tls error: server refused TLS connection", _NO_TLS_OR_STRANGER, _SWITCH_ON),
+    Message("go-refused", "Go", "dial tcp …: connect: connection refused", _REFUSED, _LOOK),
+    Message("go-no-host", "Go", "hostname resolving error: lookup …", _UNKNOWN_HOST, _SPELL_URL),
+    Message("go-silence", "Go", "timeout: context deadline exceeded", _SILENCE, _FIREWALL),
+    Message("go-broken", "Go", "tls error: EOF", _BROKEN_LOGIN, _AGAIN),
+    Message("go-no-root", "Go", "unable to read CA file: open …", _NO_ROOT, _COPY_ROOT),
+    Message("go-bad-root", "Go", "unable to add CA to cert pool", _BAD_ROOT, _COPY_ROOT),
+    Message("go-mode", "Go", "failed to configure TLS (sslmode is invalid)", _BAD_MODE, _GOOD_MODE),
+    # --- Rust: tokio-postgres with native-tls
+    Message("rust-authority", "Rust", "certificate verify failed:…(unable to get local issuer certificate)", _AUTHORITY, _GIVE_AUTHORITY),
+    Message("rust-name", "Rust", "certificate verify failed:…mismatch)", _NAME, _TELL_NAME),
+    Message("rust-no-tls", "Rust", "error performing TLS handshake: server does not support TLS", _NO_TLS_OR_STRANGER, _SWITCH_ON),
+    Message("rust-refused", "Rust", "error connecting to server: Connection refused", _REFUSED, _LOOK),
+    Message("rust-no-host", "Rust", "failed to lookup address information: …", _UNKNOWN_HOST, _SPELL),
+    Message("rust-silence", "Rust", "deadline has elapsed", _SILENCE, _FIREWALL),
+    Message("rust-broken", "Rust", "error communicating with the server: …", _BROKEN_LOGIN, _AGAIN),
+    Message("rust-no-password", "Rust", "invalid configuration: password missing", _NO_PASSWORD, _GIVE_PASSWORD),
+    Message("rust-bad-root", "Rust", "PEM routines…no start line…Expecting: CERTIFICATE", _BAD_ROOT, _COPY_ROOT),
+    Message(
+        "rust-mode",
+        "Rust",
+        "invalid connection string: invalid value for option `sslmode`",
+        say("tokio-postgres knows disable, prefer and require alone; what is verified is its connector's matter"),
+        say("take the program of `howdah connect NAME --client rust`: sslmode=require, and a connector that verifies by the CA's file"),
+    ),
+    Message(
+        "rust-option",
+        "Rust",
+        "invalid connection string: unknown option …",
+        say("a word of the connection string is misspelt, belongs to another driver, or is newer than this libpq"),
+        say("use the string of `howdah connect NAME --client CLIENT`, which is right for each driver"),
+    ),
+    # --- Rust: sqlx with rustls
+    Message("sqlx-authority", "sqlx", "invalid peer certificate: UnknownIssuer", _AUTHORITY, _GIVE_AUTHORITY),
+    Message("sqlx-name", "sqlx", "invalid peer certificate: certificate not valid for name …", _NAME, _TELL_NAME),
+    Message(
+        "sqlx-no-tls",
+        "sqlx",
+        "error occurred while attempting to establish a TLS connection: server does not support TLS",
+        _NO_TLS,
+        _SWITCH_ON,
+    ),
+    Message("sqlx-stranger", "sqlx", "unexpected response from SSLRequest: …", _STRANGER, _PORTS),
+    Message("sqlx-refused", "sqlx", "error communicating with database: Connection refused", _REFUSED, _LOOK),
+    Message("sqlx-mode", "sqlx", "unknown value … for `ssl_mode`", _BAD_MODE, _GOOD_MODE),
+    Message("sqlx-pool", "sqlx", "pool timed out while waiting for an open connection", _POOL_EMPTY, _POOL),
 )

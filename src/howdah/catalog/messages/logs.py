@@ -175,6 +175,14 @@ LOGS: Final = (
     ),
     Message("log-no-socket", "PgBouncer", "sbuf_connect failed…: …", _UNREACHED, _REPAIR),
     Message(
+        "log-cancel-crash",
+        "PgBouncer",
+        "in function disconnect_client(): bad client state: …",
+        say("a client that had asked for a cancellation was gone before it was done, and PgBouncer ends by that, until 1.19.1"),
+        say("install PgBouncer 1.21 or newer (`howdah doctor`); the keeper has started it again, and clients connect anew"),
+        _OLD,
+    ),
+    Message(
         "log-server-login",
         "PgBouncer",
         "server login failed: FATAL …",

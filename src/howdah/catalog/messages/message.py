@@ -8,7 +8,23 @@ from typing import Literal
 
 from howdah.phrase import Phrase
 
-Origin = Literal["PostgreSQL", "PgBouncer", "keeper", "libpq", "Python", "asyncpg", "SQLAlchemy", "Node.js", "JDBC"]
+Origin = Literal[
+    "PostgreSQL",
+    "PgBouncer",
+    "keeper",
+    "libpq",
+    "ODBC",
+    "PHP",
+    "Python",
+    "asyncpg",
+    "SQLAlchemy",
+    "Node.js",
+    "JDBC",
+    "HikariCP",
+    "Go",
+    "Rust",
+    "sqlx",
+]
 Where = Literal["client", "driver", "start", "log"]
 
 
