@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ from howdah.core.wishes import Creation
 from howdah.errors import Conflict, NotFound
 from howdah.host import console, files, process, session, sessions
 from howdah.secret import Secret
+from howdah.service.caller import Caller
+from howdah.service.rounds import LOOP
 from howdah.service.verbs import Service
+from howdah.store import file as store_file
 
 DEATH = 9
 STEPS = {name for name in vars(Host) if not name.startswith("_")} - {"facts", "observe", "at_work", "feel"}
@@ -217,6 +220,68 @@ def test_a_change_survives_a_crash_inside_its_steps(here: Place, change: Change)
         if not any(died):
             assert effects > 5
             return
+
+
+REQUESTS: list[tuple[str, Callable[[Service, str, Caller], object]]] = [
+    ("databases add", lambda s, name, caller: s.add_database("shop", name, None, None, caller)),
+    ("params set", lambda s, name, caller: s.set_parameters("shop", {"work_mem": f"{int(name[1:]) + 5}MB"}, [], caller)),
+    ("repair", lambda s, name, caller: s.repair_later("shop", caller)),
+]
+
+
+def dies_at_a_write(here: Place, work: Callable[[], None], writes: int, *, after: bool) -> bool:
+    """Do something in a child that is killed right before or after its n-th write into the store; False when it made fewer."""
+    left, whole = itertools.count(writes, -1), store_file.File.writing
+
+    @contextmanager
+    def lethal(self: store_file.File, *, durable: bool = True) -> Iterator[None]:
+        number = next(left)
+        with whole(self, durable=durable):
+            yield
+            if number == 0 and not after:
+                os._exit(DEATH)  # all is written, and nothing of it committed
+        if number == 0 and after:
+            os._exit(DEATH)
+
+    def act() -> None:
+        store_file.File.writing = lethal  # type: ignore[method-assign]
+        work()
+
+    return in_child(act)
+
+
+@pytest.mark.parametrize(
+    ("verb", "request_"), [pytest.param(*each, marks=pytest.mark.long) if each[0] == "params set" else each for each in REQUESTS]
+)
+def test_what_was_accepted_is_done_once_wherever_the_loop_dies(
+    here: Place, tmp_path: Path, verb: str, request_: Callable[[Service, str, Caller], object]
+) -> None:
+    instance_id, numbers = here.want().id, itertools.count()
+    for writes in itertools.count():
+        died = []
+        for after in (False, True):
+            name, answered = f"w{next(numbers)}", tmp_path / f"{writes}-{after}"
+            before = here.service.store.operations(instance_id, 1000)
+
+            def work(name: str = name, answered: Path = answered) -> None:
+                service = compose.serving(here.home, lambda: None)
+                request_(service, name, Voice().caller(f"{verb} {name}", wait=False))
+                answered.touch()  # the browser has its answer
+                service.attend(instance_id, LOOP)
+
+            died.append(dies_at_a_write(here, work, writes, after=after))
+            compose.service(here.home).attend(instance_id, LOOP)  # as the next `serve` begins
+            told = [each for each in here.service.store.operations(instance_id, 1000) if each not in before]
+            asked = [each for each in told if each.asked.get("request") == f"{verb} {name}"]
+            assert [(each.verb, each.outcome) for each in asked] == [(verb, "done")] or (not asked and not answered.exists())
+            assert told == asked, "nothing was put right besides: what was asked for is told by its own operation"
+            assert compose.service(here.home).attend(instance_id, LOOP).operation is None, "it is not done twice"
+            if verb == "databases add":
+                assert [row[0] for row in here.control("SELECT datname FROM pg_database")].count(name) == len(asked)
+        if not any(died):
+            assert writes > 4
+            break
+    prove(here)
 
 
 def test_create_survives_a_crash_after_each_step() -> None:

@@ -132,6 +132,15 @@ def test_a_correction_in_place_is_no_new_wish(store: SqliteStore) -> None:
     assert store.find("shop") == replace(want, restart_of="")
 
 
+def test_what_was_done_for_years_fills_no_disk(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("howdah.store.sqlite.KEPT_OPERATIONS", 5)
+    want, other = made(store), made(store, "other", 5433)
+    for _ in range(20):
+        store.finish(store.begin(store.note(want, "repair", "me", {})), "done")
+    assert len(store.operations(want.id, 100)) == 6, "and the first, which is not over yet"
+    assert len(store.operations(other.id, 100)) == 1
+
+
 def test_only_the_last_wishes_are_kept(store: SqliteStore, tmp_path: Path) -> None:
     want = made(store)
     for number in range(KEPT_WISHES + 5):

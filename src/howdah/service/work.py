@@ -85,7 +85,7 @@ class Work(Reading):
         last = self.store.last(want.id)
         if last is None or last.generation != want.generation or last.verb == "down":
             return None
-        return last if last.outcome == "waiting" or (last.outcome == "running" and last.verb != "repair") else None
+        return last if last.outcome in ("waiting", "running") else None
 
     def _holds_quietly(self, want: Instance) -> bool:
         try:

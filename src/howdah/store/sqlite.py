@@ -26,6 +26,7 @@ from howdah.store.schema import MIGRATIONS
 
 BUSY_SECONDS = 10
 KEPT_WISHES = 20
+KEPT_OPERATIONS = 5000  # of one instance: a loop that puts the same thing right for years shall not fill a disk
 _AFTER_ALL = 2**62
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _STANDING = "SELECT w.record FROM instance i JOIN wish w ON w.instance_id = i.id AND w.generation = i.generation "
@@ -300,6 +301,9 @@ class SqliteStore:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?) RETURNING id",
             *(*key, verb, actor, json.dumps(dict(asked)), started),
         )
+        oldest = "SELECT id FROM operation WHERE instance_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?"
+        over = f"DELETE FROM operation WHERE instance_id = ? AND id <= ({oldest}) AND outcome NOT IN ('waiting', 'running')"
+        self._file.run(over, instance.id, instance.id, KEPT_OPERATIONS)
         return Operation(number, instance.id, instance.generation, verb, actor, dict(asked), "waiting", started)
 
     def _save(self, operation: Operation, *, durable: bool = True) -> Operation:
