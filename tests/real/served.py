@@ -141,6 +141,28 @@ def serving(home: Path, *options: str, **settings: str) -> Iterator[Served]:
 
 # --- in a real browser --------------------------------------------------------------------------------------------------------------
 
+# every page that can be asked for, of an instance `shop`
+PAGES = {
+    "instances": "/instances",
+    "create": "/create",
+    "overview": "/instances/shop",
+    "parameters": "/instances/shop/parameters?q=work_mem&add=work_mem",
+    "extensions": "/instances/shop/extensions",
+    "pooler": "/instances/shop/extensions/pooler",
+    "databases": "/instances/shop/databases",
+    "users": "/instances/shop/users?edit=app",
+    "connect": "/instances/shop/connect",
+    "security": "/instances/shop/security",
+    "monitoring": "/instances/shop/monitoring",
+    "operations": "/instances/shop/operations",
+    "logs": "/instances/shop/logs",
+    "statements": "/instances/shop/extensions/pg_stat_statements",
+    "delete": "/instances/shop/delete",
+    "restart": "/instances/shop/restart",
+    "account": "/account",
+    "audit": "/audit",
+}
+
 
 @contextmanager
 def chromium_here() -> Iterator[Chromium]:
@@ -171,3 +193,15 @@ def enter(chromium: Chromium, served: Served, **options: Any) -> Page:
 
 def _own(url: str, served: Served) -> None:
     assert url.startswith((served.url, "data:")), url
+
+
+def whole_weight(page: Page, path: str) -> int:
+    """Return the bytes that come over the wire for a page and for all that it asks for, by a browser that has nothing of it yet."""
+    page.context.new_cdp_session(page).send("Network.clearBrowserCache")
+    page.goto(path, wait_until="networkidle")
+    return int(
+        page.evaluate(
+            "() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+            ".reduce((sum, entry) => sum + entry.transferSize, 0)"
+        )
+    )

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page
 from tests.real.instances import Place, place
-from tests.real.served import ADMIN, Browser, Served, begin, chromium_here, enter, serving, wait
+from tests.real.served import ADMIN, PAGES, Browser, Served, begin, chromium_here, enter, serving, wait
 from tests.real.servers import free_port
 
 from howdah import compose
@@ -20,24 +20,6 @@ from howdah import compose
 AXE = Path(__file__).parents[1] / "vendor" / "axe-4.14.1.min.js"
 PICTURES = Path(os.environ["HOWDAH_PICTURES"]) if "HOWDAH_PICTURES" in os.environ else None
 LARGEST = 100_000
-PAGES = {
-    "instances": "/instances",
-    "create": "/create",
-    "overview": "/instances/shop",
-    "parameters": "/instances/shop/parameters?q=work_mem&add=work_mem",
-    "extensions": "/instances/shop/extensions",
-    "pooler": "/instances/shop/extensions/pooler",
-    "databases": "/instances/shop/databases",
-    "users": "/instances/shop/users?edit=app",
-    "connect": "/instances/shop/connect",
-    "security": "/instances/shop/security",
-    "monitoring": "/instances/shop/monitoring",
-    "operations": "/instances/shop/operations",
-    "logs": "/instances/shop/logs",
-    "delete": "/instances/shop/delete",
-    "account": "/account",
-    "audit": "/audit",
-}
 WORDS = {
     "en": {"done": "done", "title": "Database instances", "parameters": "Database parameters", "extensions": "Extensions", "save": "Save"},
     "ru": {

@@ -12,8 +12,9 @@ import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 from tests.real.instances import Place, place
-from tests.real.served import Served, begin, chromium_here, enter, serving
+from tests.real.served import Served, begin, chromium_here, enter, serving, whole_weight
 
+from howdah import compose
 from howdah.host import installed
 
 
@@ -161,3 +162,34 @@ def test_a_library_is_looked_for_where_packages_put_it(tmp_path: Path) -> None:
     assert installed.library(tmp_path / "bin", "pg_stat_statements") is None
     (tmp_path / "lib" / "pg_stat_statements.so").touch()
     assert installed.library(tmp_path / "bin", "pg_stat_statements") is not None
+
+
+def test_what_cannot_be_taken_back_is_asked_before(chromium: Chromium, served: Served, here: Place) -> None:
+    people = compose.people(here.home)
+    people.add("rita", "reader", None)
+    page = enter(chromium, served)
+    page.goto("/account")
+    page.click("button[aria-label='Delete rita']")
+    assert "the account rita is deleted" in page.inner_text("main") and any(each.name == "rita" for each in people.all())
+    page.click("a.button")
+    assert page.url.endswith("/account"), "no leads back"
+    page.click("button[aria-label='Delete rita']")
+    page.click("button.danger")
+    page.wait_for_url("**/account")
+    assert all(each.name != "rita" for each in people.all())
+    people.register.close()
+    page.goto("/instances/shop/users?edit=app")
+    page.click("button[value=password]")
+    assert "the present password of app is destroyed" in page.inner_text("main")
+    page.context.close()
+
+
+def test_monitoring_tells_the_newest_values_and_is_light(chromium: Chromium, served: Served) -> None:
+    page = enter(chromium, served)
+    assert whole_weight(page, "/instances/shop/monitoring") < 100_000
+    memory = page.locator("section", has=page.locator("#c-memory"))
+    expect(memory.locator(".legend strong")).to_contain_text("MB")
+    memory.locator("summary").click()
+    memory.locator("tbody tr").first.wait_for()
+    assert "MB" in memory.locator("tbody tr td.num").first.inner_text()
+    page.context.close()

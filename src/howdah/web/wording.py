@@ -48,12 +48,12 @@ APPLIED: Mapping[str, Phrase] = {
 # what was asked for, as pages and the audit log call it; what is not in this list keeps its own name
 VERBS: Mapping[str, Phrase] = {
     "create": say("Creation"),
-    "start": say("Start"),
-    "stop": say("Stop"),
-    "restart": say("Restart"),
+    "start": say("Started"),
+    "stop": say("Stopped"),
+    "restart": say("Restarted"),
     "delete": say("Deletion"),
     "undelete": say("Taken back from the trash"),
-    "repair": say("Repair"),
+    "repair": say("Repaired"),
     "down": say("Shutdown of the machine"),
     "params set": say("Parameters"),
     "endpoints set": say("Addresses and networks"),
@@ -138,6 +138,15 @@ class Wording:
         while left >= 1024 and power < len(_SIZES) - 1:
             power, left = power + 1, left / 1024
         return self(_SIZES[power].template, n=self.number(left, 0 if left >= 10 or power == 0 else 1))
+
+    @property
+    def size_names(self) -> tuple[str, ...]:
+        """The names of bytes and their multiples.
+
+        >>> Wording("en").size_names[:2]
+        ('B', 'KB')
+        """
+        return tuple(self(each.template, n="").strip() for each in _SIZES)
 
     def took(self, seconds: float | None) -> str:
         """Say how long something took."""

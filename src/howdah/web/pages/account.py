@@ -8,11 +8,22 @@ from howdah.core.people import MEANS, ROLES, Account, check_account_password
 from howdah.errors import Refusal
 from howdah.phrase import Phrase, say
 from howdah.secret import Secret
+from howdah.service.caller import Question
 from howdah.web import urls
 from howdah.web.desk import Once
-from howdah.web.visit import Sent, Shown, Visit
+from howdah.web.visit import NotAgreed, Sent, Shown, Visit
 
 LANGUAGE_COOKIE = "howdah_language"
+# marks in the words of browsers; who imitates another stands before it
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("YaBrowser/", "Yandex"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS", "macOS"), ("Linux", "Linux"))
 
 
 @dataclass(frozen=True)
@@ -22,8 +33,8 @@ class Opened:
     digest: str
     kind: str
     label: str
-    since: str
-    until: str
+    since: tuple[str, str]  # as it is said, and for machines
+    until: tuple[str, str]
     address: str
     own: bool
 
@@ -63,9 +74,9 @@ def _page(visit: Visit, refusal: Refusal | None = None) -> Shown:
         Opened(
             e.digest,
             e.kind,
-            e.label,
-            visit.say.moment(e.since),
-            visit.say.moment(e.until),
+            program(e.label),
+            (visit.say.moment(e.since), visit.say.iso(e.since)),
+            (visit.say.moment(e.until), visit.say.iso(e.until)),
             e.address,
             e.digest == visit.visitor.entry.digest,
         )
@@ -116,8 +127,31 @@ def _token(visit: Visit) -> Sent:
     return Sent(urls.once(number), verb="auth tokens add", about=label)
 
 
+def program(label: str) -> str:
+    """Return what people call the program that a session was opened with; a browser's own words for itself tell little and are long.
+
+    >>> program("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"), program("curl/8")
+    ('Chrome, Linux', 'curl/8')
+    """
+    if not label.startswith("Mozilla/"):
+        return label
+    browser = next((name for mark, name in _BROWSERS if mark in label), "")
+    system = next((name for mark, name in _SYSTEMS if mark in label), "")
+    return ", ".join(filter(None, (browser, system))) or label
+
+
+def _ask(visit: Visit, text: Phrase) -> None:
+    """Ask, unless that was agreed to on the page before."""
+    if visit.form.get("agreed") != "yes":
+        raise NotAgreed(Question(text))
+
+
 def _end(visit: Visit) -> Sent:
     assert visit.visitor is not None
+    digest = visit.form.get("digest")
+    found = next((each for each in visit.desk.people.entries(visit.visitor) if each.digest == digest), None)
+    if found is not None:
+        _ask(visit, say("{label} is signed out at once, and cannot be taken back", label=program(found.label) or found.kind))
     visit.desk.people.end(visit.visitor, visit.form.get("digest"))
     return Sent(urls.ACCOUNT, verb="auth tokens delete")
 
@@ -145,6 +179,7 @@ def _role(visit: Visit) -> Sent:
 def _reset(visit: Visit) -> Sent:
     visit.require("admin")
     name = visit.form.get("name")
+    _ask(visit, say("the present password of {name} is destroyed, and its sessions end; the new one is shown to you once", name=name))
     made = visit.desk.people.set_password(name, None)
     assert made is not None
     return _shown_once(visit, say("The password of {user}", user=name), name, made, f"auth users password {name}")
@@ -153,6 +188,7 @@ def _reset(visit: Visit) -> Sent:
 def _delete(visit: Visit) -> Sent:
     visit.require("admin")
     name = visit.form.get("name")
+    _ask(visit, say("the account {name} is deleted, with its sessions and tokens; the audit log keeps its name", name=name))
     visit.desk.people.delete(name)
     return Sent(urls.ACCOUNT, verb="auth users delete", about=name)
 

@@ -41,7 +41,7 @@ def refused(visit: Visit, refusal: Refusal, status: int) -> Shown:
 def unexpected(visit: Visit, question: Question) -> Shown:
     """Ask what has to be agreed to before the very same form is sent again."""
     fields = tuple(pair for pair in visit.form.pairs if pair[0] not in ("token", "agreed"))
-    back = urls.instance(visit.name) if visit.name else urls.HOME
+    back = urls.instance(visit.name) if visit.name else urls.ACCOUNT if visit.path == urls.ACCOUNT else urls.HOME
     return Shown("asked.html", Asked(visit.say(question.text), _named(question), fields, visit.path, back), say("Do you agree?"), 409)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 from howdah.core.samples import SERIES, Series, Span
-from howdah.phrase import say
+from howdah.phrase import Phrase, say
 from howdah.web import urls
 from howdah.web.pages.instance import head
 from howdah.web.visit import Given, Shown, Visit
+
+_UNITS: Mapping[str, Phrase] = {"%": say("%"), "ms": say("ms"), "/s": say("/s")}
+_SHARES = ("cache", "tls")  # of a whole; the processor's percents are of one core, and may be more than a hundred
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Chart:
     key: str
     title: str
     unit: str
+    unit_said: str
+    top: int  # of the axis, where the numbers have one; 0 where they have none
     lines: tuple[tuple[str, str], ...]  # key of the sample, and its name
     rows: tuple[tuple[str, str, tuple[str, ...]], ...]
 
@@ -32,6 +38,7 @@ class Monitoring:
     span: str
     charts: tuple[Chart, ...]
     source: str
+    sizes: tuple[str, ...]  # the names of bytes, kilobytes and so on
     count: int
 
 
@@ -42,7 +49,8 @@ def monitoring(visit: Visit) -> Shown:
     span: Span = "day" if visit.query.get("span") == "day" else "hour"
     kept = visit.desk.samples.over(want.id, span)
     charts = tuple(_chart(visit, each, kept) for each in SERIES if want.pooler is not None or not each.pooled)
-    page = Monitoring(want.name, span, charts, f"{urls.tab(want.name, 'monitoring')}/samples.json?span={span}", len(kept))
+    source = f"{urls.tab(want.name, 'monitoring')}/samples.json?span={span}"
+    page = Monitoring(want.name, span, charts, source, visit.say.size_names, len(kept))
     return Shown("monitoring.html", page, say("Monitoring"), tab="monitoring", head=top)
 
 
@@ -52,7 +60,15 @@ def _chart(visit: Visit, series: Series, kept: tuple[dict[str, float], ...]) -> 
         (visit.say.moment(one["at"]), visit.say.iso(one["at"]), tuple(_value(visit, series, one.get(key)) for key, _ in series.lines))
         for one in reversed(kept[::-every][:12])
     )
-    return Chart(series.key, visit.say(series.title), series.unit, tuple((key, visit.say(name)) for key, name in series.lines), rows)
+    return Chart(
+        key=series.key,
+        title=visit.say(series.title),
+        unit=series.unit,
+        unit_said=visit.say(_UNITS[series.unit]) if series.unit in _UNITS else "",
+        top=100 if series.key in _SHARES else 0,
+        lines=tuple((key, visit.say(name)) for key, name in series.lines),
+        rows=rows,
+    )
 
 
 def _value(visit: Visit, series: Series, value: float | None) -> str:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from howdah import compose
 from howdah.core.endpoint import endpoints
+from howdah.core.instance import Instance
+from howdah.core.programs import TITLES, weaknesses
 from howdah.phrase import say
 from howdah.web import urls
 from howdah.web.pages.instance import head
+from howdah.web.pages.instances import SOON_DAYS
 from howdah.web.pages.operations import Told, told
 from howdah.web.visit import Shown, Visit
 
@@ -30,11 +33,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Program:
-    """A server's program."""
+    """A program that serves, or a library of one."""
 
     name: str
     version: str
-    note: str
+    weak: int  # how many published weaknesses do harm here
+    newer: str  # what is installed, where that is another than the one that runs
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Overview:
     full: bool
     operations: tuple[Told, ...]
     fix: str
+    trouble: str  # what the latest operation failed by
+    programs: tuple[Program, ...]
+    created: tuple[str, str]
     numbers: tuple[tuple[str, str, str], ...]  # what it is called, its value, and where more of it is
 
 
@@ -60,7 +67,9 @@ def overview(visit: Visit) -> Shown:
     """Show an instance: state, ways to it, what it consists of, room, latest operations."""
     seen, top = head(visit)
     want = seen.instance
-    room = compose.room(visit.desk.home, want)
+    room, operations = compose.room(visit.desk.home, want), visit.service.operations(want.name)
+    latest = tuple(told(visit, want.name, each) for each in operations[:5])
+    born = operations[-1].started if operations and operations[-1].verb == "create" else 0.0
     page = Overview(
         name=want.name,
         id=want.id,
@@ -72,7 +81,7 @@ def overview(visit: Visit) -> Shown:
                 each.port,
                 each.tls,
                 visit.say.number(seen.quick.days_left.get(each.kind)),
-                (seen.quick.days_left.get(each.kind) or 99) < 14,
+                (left := seen.quick.days_left.get(each.kind)) is not None and left < SOON_DAYS,
                 each.addresses,
                 each.hostnames,
                 want.reach(each.kind).allow,
@@ -90,11 +99,28 @@ def overview(visit: Visit) -> Shown:
             (visit.say(say("free on the disk")), visit.say.size(room.free)),
         ),
         full=room.free < room.total / 10,
-        operations=tuple(told(visit, want.name, each) for each in visit.service.operations(want.name)[:5]),
+        operations=latest,
+        trouble=latest[0].error if latest and seen.status in ("down", "error") else "",
+        programs=_programs(visit, want),
+        created=(visit.say.moment(born), visit.say.iso(born)) if born else ("", ""),
         fix=urls.act(want.name, "repair") if seen.status in ("down", "error") else "",
         numbers=_numbers(visit, want.id, want.name),
     )
     return Shown("overview.html", page, say("{name}", name=want.name), tab="overview", head=top)
+
+
+def _programs(visit: Visit, want: Instance) -> tuple[Program, ...]:
+    """Return what serves the instance, with what is published of each; no program is run for it, and nobody is logged in to."""
+    newer = {each.name: each.installed for each in compose.older(visit.desk.home, want)}
+    return tuple(
+        Program(
+            TITLES[each.name],
+            each.program.version,
+            sum(weak.prevented is None for weak in weaknesses(each.name, each.program)),
+            newer.get(each.name, "") if each.name != "openssl" else "",
+        )
+        for each in compose.programs(visit.desk.home, want)
+    )
 
 
 def _numbers(visit: Visit, instance_id: str, name: str) -> tuple[tuple[str, str, str], ...]:

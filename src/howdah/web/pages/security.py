@@ -13,12 +13,12 @@ from howdah.phrase import Phrase, say
 from howdah.web import urls
 from howdah.web.desk import Found, Proven
 from howdah.web.pages.instance import head
+from howdah.web.pages.instances import SOON_DAYS
 from howdah.web.visit import Sent, Shown, Visit
 
 if TYPE_CHECKING:
     from howdah.core.observed import Session
 
-SOON_DAYS = 14
 # what speaks for the way from the pooler to PostgreSQL; all else of the pooled hop is seen from a client's seat
 _SECOND_HOP = frozenset({"second-hop-local", "lookup-as-shipped", "pooler-secrets", "pool-targets", "sockets-private"})
 # what stands at the arrow itself, in this order; all else is evidence below

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from howdah.core.instance import check_password
 from howdah.errors import Refusal
 from howdah.phrase import say
+from howdah.service.caller import Question
 from howdah.web import urls
 from howdah.web.pages.creation import keep
 from howdah.web.pages.databases import after
 from howdah.web.pages.instance import head
-from howdah.web.visit import Sent, Shown, Visit
+from howdah.web.visit import NotAgreed, Sent, Shown, Visit
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,9 @@ def _add(visit: Visit, name: str, chosen: tuple[str, ...]) -> Sent:
 
 def _password(visit: Visit, name: str, chosen: tuple[str, ...]) -> Sent:
     given = visit.form.raw("password")
+    if not given and visit.form.get("agreed") != "yes":  # a slip of the finger: who typed a password has thought of it
+        text = say("the present password of {user} is destroyed: its applications need the new one to log in", user=name)
+        raise NotAgreed(Question(text))
     words = f"users password {visit.name} {name}"
     done = visit.service.set_password(visit.name, name, check_password(given) if given else None, visit.caller(words))
     sent = after(visit, "users password", words, done.operation, tab="users")

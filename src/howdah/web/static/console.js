@@ -22,13 +22,14 @@
     const box = document.getElementById("budget");
     if (!box) return;
     const number = (id) => { const at = document.getElementById(id); return at ? Number(at.value || at.placeholder) || 0 : 0; };
+    const said = (count) => count.toLocaleString(document.documentElement.lang);
     const draw = () => {
       const all = Number(box.dataset.connections), pool = number("set-default_pool_size"), room = all - Number(box.dataset.reserved);
       const clients = number("set-max_client_conn"), most = Number(box.dataset.clients);
       const bar = (id, share) => { const at = document.getElementById(id); at.setAttribute("width", Math.min(share * 100, 100).toFixed(1)); at.classList.toggle("over", share > 1); };
       bar("bar-servers", room > 0 ? pool / room : 1);
       bar("bar-clients", most > 0 ? clients / most : 1);
-      document.getElementById("budget-words").textContent = `default_pool_size ${pool} / ${room} · max_client_conn ${clients} / ${most}`;
+      document.getElementById("budget-words").textContent = `default_pool_size ${said(pool)} / ${said(room)} · max_client_conn ${said(clients)} / ${said(most)}`;
     };
     document.querySelectorAll("#set-default_pool_size, #set-max_client_conn").forEach((input) => input.addEventListener("input", draw));
     draw();
@@ -79,6 +80,17 @@
     form.addEventListener("input", changed);
     form.addEventListener("change", changed);
   };
+  // A form is sent once; its button shows that it is under way.
+  document.addEventListener("submit", (event) => {
+    if (event.defaultPrevented || event.target.method !== "post") return;
+    if (event.target.dataset.sent) { event.preventDefault(); return; }
+    event.target.dataset.sent = "yes";
+    if (event.submitter) event.submitter.setAttribute("aria-busy", "true");
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => {
+    delete form.dataset.sent;
+    form.querySelectorAll("[aria-busy]").forEach((button) => button.removeAttribute("aria-busy"));
+  }));
   // A list that follows by itself keeps what is open, and waits while something in it is chosen or typed into.
   document.addEventListener("htmx:beforeSwap", (event) => {
     const target = event.detail.target;
@@ -88,7 +100,6 @@
     const selection = document.getSelection();
     if (selection && !selection.isCollapsed && target.contains(selection.anchorNode)) event.detail.shouldSwap = false;
   });
-  document.addEventListener("htmx:oobBeforeSwap", () => {});
   document.addEventListener("htmx:beforeRequest", (event) => {
     const elt = event.detail.elt;
     if (elt.id && (elt.id === "live" || elt.id === "head")) {
