@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from howdah.errors import Conflict, Failed, Unavailable, Unsupported
-from howdah.host import accounts, admin, files, installed, pause, pgbouncer, process, steering, trial
+from howdah.host import accounts, admin, files, installed, pause, pgbouncer, process, steering, trial, vacancy
 from howdah.host.accounts import Account
 from howdah.host.console import console
 from howdah.host.installed import Binary
@@ -403,8 +403,9 @@ def test_any_number_of_generations_serve_and_the_newest_gets_the_logins_whoever_
         for place in (1, 0, 0):  # a middle one, then the first: each time the last takes over the place that was left
             sessions.pop(place).close()
             assert admin.drain(directories[place], seconds=5) == 0
+            assert process.wait_until(lambda: vacancy.end_empty(directories[place]), 5)
             pgbouncer.stop_generation(directories.pop(place))
-            assert not steering.holds(newest)
+            assert process.wait_until(lambda: not steering.holds(newest), 5), "its socket listens for a moment yet"
             assert steering.steer([newest])
             assert steering.holds(newest)
             for each in sessions:

@@ -20,6 +20,7 @@ from howdah.phrase import say
 CONSOLE_DATABASE = "pgbouncer"
 KILL_CLIENT_SINCE = (1, 24)
 SETTLE_SECONDS = 1.0
+HALF_OPEN_SECONDS = 3.0
 LONGEST_PAUSE_BETWEEN_LOOKS = 0.05
 TCP_SYN_RECV = "03"
 
@@ -130,8 +131,9 @@ def drain(directory: Path, *, seconds: float) -> int:
     """
     plan = pgbouncer.read_plan(directory)
     ports = [port for _, port in plan.addresses] if plan else []
-    # On a slow network the first packet follows a round trip later; a flood that never ends must not hold us.
-    process.wait_until(lambda: not half_open(ports), SETTLE_SECONDS)
+    # On a slow network, or from a busy machine, the first packet follows later. Who begins from now on comes to another generation
+    begun = half_open(ports)
+    process.wait_until(lambda: not begun & half_open(ports), HALF_OPEN_SECONDS)
     deadline = time.monotonic() + seconds
     settled = time.monotonic() + max(seconds, SETTLE_SECONDS)
     between = process.POLL_SECONDS
@@ -155,19 +157,19 @@ def _connected(asked: Console) -> tuple[int, int]:
     return counts.get("login_clients", 0), counts.get("used_clients", 0) - own
 
 
-def half_open(ports: Sequence[int]) -> bool:
-    """Tell whether a connection to one of these local ports is on its way: begun, and its first packet not yet here.
+def half_open(ports: Sequence[int]) -> frozenset[str]:
+    """Return the connections to these local ports that are on their way, by their other ends: begun, and the first packet not yet here.
 
     With TCP_DEFER_ACCEPT, PgBouncer's default, a connection stays in this state until its first packet comes.
     """
-    wanted = {f"{port:04X}" for port in ports}
+    wanted, found = {f"{port:04X}" for port in ports}, set[str]()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(FileNotFoundError), Path(table).open(encoding="ascii") as lines:
             for line in lines:
                 fields = line.split(None, 4)
                 if fields[3] == TCP_SYN_RECV and fields[1].rpartition(":")[2] in wanted:
-                    return True
-    return False
+                    found.add(fields[2])
+    return frozenset(found)
 
 
 def quoted(name: str) -> str:

@@ -16,22 +16,31 @@ from pathlib import Path
 
 from howdah.host import pgbouncer, process
 from howdah.host.keeper import listening
+from howdah.host.pgbouncer import Running
 from howdah.host.process import Process
 
 _SECONDS = 3.0
+_HANGS_SECONDS = 10.0  # a busy machine answers late, and whoever is in must not pay for that
 
 
 def end_empty(directory: Path) -> bool:
-    """End a generation's processes if nobody is in it; tell whether they were. One that hangs serves nobody, and is left to others."""
+    """End a generation's processes if nobody is in it, or it hangs; tell whether they were ended, or there were none."""
     alive = pgbouncer.quick_look(directory)
-    if alive.member is not None and (process.halted(alive.member.pid) or pgbouncer.look(directory).reachable):
+    if alive.member is not None:
         with _still(alive.member):
-            if _connections(alive.member.pid):
-                return False
-            if alive.keeper is not None:  # it would start another
-                process.stop(alive.keeper, signal.SIGTERM, _SECONDS)
-            process.stop(alive.member, signal.SIGKILL, _SECONDS)
+            engaged = _connections(alive.member.pid) > 0
+            if not engaged:
+                _end(alive)
+        if engaged and pgbouncer.look(directory, seconds=_HANGS_SECONDS).reachable:
+            return False
     return True
+
+
+def _end(alive: Running) -> None:
+    if alive.keeper is not None:  # it would start another
+        process.stop(alive.keeper, signal.SIGTERM, _SECONDS)
+    if alive.member is not None:
+        process.stop(alive.member, signal.SIGKILL, _SECONDS)
 
 
 @contextlib.contextmanager
