@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +51,7 @@ RELOADED = {
     "tcp_keepidle": 50,
     "tcp_keepintvl": 11,
     "tcp_keepcnt": 7,
-    "application_name_add_host": 0,
+    "application_name_add_host": 1,
     "log_connections": 1,
     "log_disconnections": 1,
 }
@@ -64,6 +65,7 @@ class Bed:
     home: Path
     pgbouncer: Path
     postgres: Path  # its directory of programs
+    source: Path  # of which pgbouncer is a copy
     password: str = ""
 
     @property
@@ -95,13 +97,18 @@ class Bed:
     @property
     def version(self) -> tuple[int, ...]:
         """The version of the PgBouncer."""
-        said = subprocess.run([self.pgbouncer, "--version"], capture_output=True, text=True, check=True).stdout
-        return tuple(int(part) for part in said.split()[1].split(".")[:2])
+        return version(self.pgbouncer)
 
     @property
     def carries_prepared(self) -> bool:
         """Whether this PgBouncer carries prepared statements from one server connection to the next."""
         return self.version >= (1, 22)
+
+
+def version(program: Path) -> tuple[int, ...]:
+    """Return the version of a PgBouncer, two numbers."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.split()[1].split(".")[:2])
 
 
 Act = Callable[[Bed], None]
@@ -115,7 +122,6 @@ class Change:
     title: str
     words: tuple[tuple[str, ...], ...]  # the commands, one after the other
     kind: Kind
-    ready: Act | None = None  # done before, outside of the measurement
     leaves_port: bool = False  # new logins have to come to another port from then on
     act: Act | None = None  # done before the commands, within the measurement
 
@@ -149,8 +155,15 @@ def _reloads(bed: Bed, round_: int) -> Iterator[Change]:
     yield Change("ssl-off", "`params set ssl=off`", _params("ssl=off"), "reload")
     yield Change("ssl-on", "`params set ssl=on --keep-plaintext`", _params("ssl=on", "--keep-plaintext"), "reload")
     known = {name: value for name, value in RELOADED.items() if bed.version >= extension("pooler").settings[name].since}
-    each = [_pooler(f"{name}={(value + round_) % 2 if name in _SWITCHES else value + round_}") for name, value in known.items()]
+    each = [_pooler(f"{name}={_value(name, value, round_)}") for name, value in known.items()]
     yield Change("pooler-settings", f"`extensions set pooler …`: each of {len(each)} settings, one after another", tuple(each), "reload")
+
+
+def _value(name: str, value: int, round_: int) -> str:
+    """Return what a setting gets in a round; one that decides how long clients wait for a server that is back stays small."""
+    if name in _SWITCHES:
+        return str((value + round_) % 2)
+    return f"0.{value + round_}" if name == "server_login_retry" else str(value + round_)
 
 
 def _authority() -> Iterator[Change]:
@@ -167,7 +180,7 @@ def _restarts(bed: Bed, round_: int) -> Iterator[Change]:
         words = ("extensions", verb, NAME, "pg_stat_statements", "--yes")
         yield Change(f"preload-{verb}", f"`extensions {verb} pg_stat_statements`", (words,), "restart")
     upgrade = "PostgreSQL's programs replaced by an upgrade, then `restart`"
-    yield Change("postgres-upgrade", upgrade, (("restart", NAME, "--yes"),), "restart", lambda on: _install(on.postgres, on.postgres))
+    yield Change("postgres-upgrade", upgrade, (("restart", NAME, "--yes"),), "restart", act=lambda on: _install(on.postgres, on.postgres))
 
 
 def _takeovers(bed: Bed, other_pgbouncer: Path, round_: int) -> Iterator[Change]:
@@ -176,8 +189,9 @@ def _takeovers(bed: Bed, other_pgbouncer: Path, round_: int) -> Iterator[Change]
         yield Change(f"processes-{count}", f"`extensions set pooler processes={count}`", (_pooler(f"processes={count}"),), "takeover")
     for mode in ("session", "transaction"):
         yield Change(f"pool-mode-{mode}", f"`extensions set pooler pool_mode={mode}`", (_pooler(f"pool_mode={mode}"),), "takeover")
-    upgrade = "PgBouncer replaced by an upgrade, then `repair`"
-    yield Change("pgbouncer-upgrade", upgrade, (("repair", NAME),), "takeover", lambda on: _put(other_pgbouncer, on.pgbouncer))
+    for key, program in (("pgbouncer-other", other_pgbouncer), ("pgbouncer-back", bed.source)):
+        title = f"PgBouncer replaced by {'.'.join(map(str, version(program)))}, then `repair`"
+        yield Change(key, title, (("repair", NAME),), "takeover", act=partial(_put_pgbouncer, program))
     yield Change(
         "listen-port", "`extensions set pooler listen_port=…`", (_pooler(f"listen_port={free_port()}"),), "takeover", leaves_port=True
     )
@@ -243,11 +257,15 @@ def copied(home: Path, pgbouncer: Path) -> Bed:
     root, major = home / "programs", bindir.parent.name
     for part in ("lib", "share"):
         shutil.copytree(Path("/usr", part, "postgresql", major), root / "usr" / part / "postgresql" / major, symlinks=True)
-    bed = Bed(home, root / "pgbouncer", root / "usr" / "lib" / "postgresql" / major / "bin")
+    bed = Bed(home, root / "pgbouncer", root / "usr" / "lib" / "postgresql" / major / "bin", pgbouncer)
     _put(pgbouncer, bed.pgbouncer)
     for place, _, _ in os.walk(root):
         Path(place).chmod(0o755)
     return bed
+
+
+def _put_pgbouncer(program: Path, bed: Bed) -> None:
+    _put(program, bed.pgbouncer)
 
 
 def _install(programs: Path, into: Path) -> None:

@@ -1,9 +1,11 @@
-"""What each change costs clients: `python -m bench.disruption [ROUNDS]`, from the root of the clone; about three minutes a round.
+"""What each change costs clients: `python -m bench.disruption [ROUNDS [VERSION…]]`, from the root of the clone; five rounds take up to
+fifteen minutes for each PgBouncer, which are measured apart: all that are here, or those of these versions (1.18, 1.26 …).
 
-Every round makes each change once under the same load (`bench.load`), a control of about the same length after each. A stall is the longest
+Every round makes each change once under the same load (`bench.load`), and beside each a control of the same length. A stall is the longest
 time that any client waited for a commit in a window; of the rounds the middle one counts. A restart is held against a bare one of the
-same settings, made in the same round: CHECKPOINT, a fast stop, a start. What was measured is written to `bench/disruption.json`, from which
-the page for people is made (`tools/reference.py`).
+same settings, made in the same round: CHECKPOINT, a fast stop, a start. What was measured is written to `bench/disruption.json`, where what
+was measured of other versions stays, and from which the page for people is made (`tools/reference.py`). No round is begun that would not
+end in time; how many there were is told.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from bench.changes import Bed, Change, Kind, changes, copied, faults
+from bench.changes import Bed, Change, Kind, changes, copied, faults, version
 from bench.load import Load, Window, load
 from bench.stopwatch import end, new_home, surroundings
 
 RESULT = Path(__file__).parent / "disruption.json"
 CLIENTS, DIRECT, PAUSE = 8, 2, 0.01
-CONTROL_SECONDS = (1.0, 5.0)  # at least, at most
+CONTROL_SECONDS = 1.0  # at least; else as long as what stands beside it
+MINUTES = 15.0  # for one PgBouncer
 FAULT_SECONDS = 3.0  # how long clients may take to come back
 MARGIN = 50.0  # milliseconds that a change may stall beyond its control
 TIMES = 2.0  # of a bare restart that one behind the pooler may stall
@@ -108,13 +111,12 @@ def one_round(bed: Bed, other: Path, number: int, rows: dict[str, Row]) -> list[
 
 
 def _measure(change: Change, bed: Bed, under_way: Load, row: Row, bare: float | None) -> None:
-    if change.ready is not None:
-        change.ready(bed)
     with under_way.window(change.key, settle=FAULT_SECONDS if change.kind == "fault" else 0.3) as seen:
         took = change.make(bed)
-    least, most = CONTROL_SECONDS
-    control = under_way.control(min(max(seen.seconds, least), most))
+    control = under_way.control(CONTROL_SECONDS if change.kind == "fault" else max(seen.seconds, CONTROL_SECONDS))
     row.add(took, control, seen, bare)
+    waits = f"stall {seen.pooled.longest:.0f} ms, control {control.pooled.longest:.0f} ms"
+    print(f"  {change.key}: {took:.0f} ms, {waits}, {seen.pooled.failed} + {seen.logins.failed} failed", file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -133,23 +135,23 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def measured(rounds: int, pgbouncer: Path, other: Path) -> dict[str, Any]:
-    """Measure so many rounds with two PgBouncers in turn: in the middle of each, one is upgraded to the other."""
+    """Measure so many rounds with a PgBouncer, or as many as there is time for; in each it is replaced by the other, and that by it."""
     home, rows, lost = new_home(), dict[str, Row](), list[int]()
-    where = surroundings()
+    where, began, done, longest = surroundings(), time.monotonic(), 0, 0.0
     try:
         bed = copied(home, pgbouncer)
         os.environ.update(bed.environment)
         bed.create()
-        version = f"{_version(bed)} and {_version(Bed(home, other, bed.postgres))} in turn"
-        for number in range(rounds):
-            lost += one_round(bed, other if number % 2 == 0 else pgbouncer, number, rows)
-            print(f"PgBouncers {version}: round {number + 1} of {rounds}", file=sys.stderr)
+        while done < rounds and (spent := time.monotonic() - began) + longest < MINUTES * 60:
+            print(f"PgBouncer {_shown(pgbouncer)}: round {done + 1} of {rounds}, after {spent:.0f} s", file=sys.stderr, flush=True)
+            lost += one_round(bed, other, done, rows)
+            done, longest = done + 1, max(longest, time.monotonic() - began - spent)
     finally:
         end(home)
     found = [{**dataclasses.asdict(row), "limit": row.limit, "within": row.within} for row in rows.values()]
     return {
-        "pgbouncer": version,
-        "rounds": rounds,
+        "pgbouncer": _shown(pgbouncer),
+        "rounds": done,
         "surroundings": where,
         "lost": sum(lost[::2]),
         "doubled": sum(lost[1::2]),
@@ -157,8 +159,8 @@ def measured(rounds: int, pgbouncer: Path, other: Path) -> dict[str, Any]:
     }
 
 
-def _version(bed: Bed) -> str:
-    return ".".join(map(str, bed.version))
+def _shown(program: Path) -> str:
+    return ".".join(map(str, version(program)))
 
 
 def report(found: dict[str, Any]) -> str:
@@ -169,17 +171,22 @@ def report(found: dict[str, Any]) -> str:
     return f"{head}\n\n{table(rows)}\n\nlost writes: {found['lost']}; doubled: {found['doubled']}\n\n{found['surroundings']}"
 
 
-def main(rounds: int) -> None:
-    """Measure with every PgBouncer here, print the tables, and keep what was measured."""
+def main(rounds: int, versions: Sequence[str]) -> None:
+    """Measure with the PgBouncers here, print the tables, and keep what was measured, after each of them."""
     from howdah.host import installed
 
     here = installed.find_binary()
     assert here is not None, "there is no PgBouncer here"
-    programs = [here, *sorted(Path("/opt").glob("pgbouncer-*/bin/pgbouncer"))]
-    found = [measured(rounds, program, programs[-1] if program != programs[-1] else here) for program in programs]
-    RESULT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print("\n\n".join(map(report, found)))
+    programs = {_shown(each): each for each in (here, *sorted(Path("/opt").glob("pgbouncer-*/bin/pgbouncer")))}
+    if unknown := set(versions) - set(programs):
+        raise SystemExit(f"no PgBouncer {', '.join(sorted(unknown))} here; there are {', '.join(programs)}")
+    kept = {each["pgbouncer"]: each for each in json.loads(RESULT.read_text("utf-8"))} if RESULT.exists() else {}
+    for shown in versions or list(programs):
+        newest = [program for other, program in programs.items() if other != shown] or [programs[shown]]
+        kept[shown] = measured(rounds, programs[shown], newest[-1])
+        RESULT.write_text(json.dumps([kept[each] for each in programs if each in kept], indent=1) + "\n", "utf-8")
+        print(report(kept[shown]), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:])

@@ -43,8 +43,6 @@ def test_nobody_is_dropped(bed: Bed, kind: Kind) -> None:
 
 
 def _made(change: Change, bed: Bed, under_way: Load) -> Window:
-    if change.ready is not None:
-        change.ready(bed)
     with under_way.window(change.key) as window:
         change.make(bed)
     print(window)

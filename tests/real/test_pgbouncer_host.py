@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -402,9 +403,10 @@ def test_any_number_of_generations_serve_and_the_newest_gets_the_logins_whoever_
     def end_in_turn() -> None:
         for place in (1, 0, 0):  # a middle one, then the first: each time the last takes over the place that was left
             sessions.pop(place).close()
-            assert admin.drain(directories[place], seconds=5) == 0
-            assert process.wait_until(lambda: vacancy.end_empty(directories[place]), 5)
-            pgbouncer.stop_generation(directories.pop(place))
+            left = directories.pop(place)
+            assert admin.drain(left, seconds=5) == 0
+            assert process.wait_until(partial(vacancy.end_empty, left), 5)
+            pgbouncer.stop_generation(left)
             assert process.wait_until(lambda: not steering.holds(newest), 5), "its socket listens for a moment yet"
             assert steering.steer([newest])
             assert steering.holds(newest)
