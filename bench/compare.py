@@ -1,15 +1,17 @@
-"""Everything side by side, in one run: `python -m bench.compare [--rounds N] [--seconds S] [--clients N,N…] [--no-create]`.
+"""Everything side by side, in one run: `python -m bench.compare [--rounds N] [--seconds S] [--clients N,N…] [--minutes M] [--no-create]`.
 
 Direct, through Howdah's pooler, through a hand-tuned PgBouncer and through pgpool-II, in turn, so that whatever else the machine does falls
 on all alike: logins a second and what a login costs the servers, throughput and latency by clients and protocol, memory of an idle
 client; then what an instance costs to make, and what changes cost who is connected (as `bench.disruption` measured it last). pgbench is
 the load. It prints tables, and writes bench/results.json and a page with plots, bench/results.html, that asks nobody for anything.
+It ends within the minutes that it is given: what there is no time for is left out, the last rounds first, and how many there were is told.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -27,6 +29,7 @@ from typing import Any
 
 from bench import arms, page
 from bench.arms import Arm
+from bench.costs import resident, spent
 from bench.crowd import crowd
 from bench.pooled import Measured, instance
 from bench.stopwatch import Figures, end, free_port, new_home, surroundings, timed
@@ -37,6 +40,7 @@ IDLE = 400
 _LOGIN_CLIENTS = 8
 _SCALE = 5
 _LOGINS_AT_MOST = 40.0  # seconds that letting all clients in may take
+_BEHIND_SECONDS = 120.0  # for the rest of a row, and for what instances cost to make
 _SLACK = 60  # seconds that pgbench may take beside its own
 
 
@@ -81,41 +85,24 @@ class Results:
     aims: list[dict[str, Any]] = field(default_factory=list)
 
 
-# --- processor time and memory ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured, and until when."""
 
+    sizes: Sequence[int]
+    rounds: int
+    seconds: float
+    minutes: float
+    began: float = field(default_factory=time.monotonic)
 
-def family(roots: Sequence[int]) -> list[int]:
-    """Return processes and all that descend from them."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found, ahead = [], list(roots)
-    while ahead:
-        found.append(ahead.pop())
-        ahead += children.get(found[-1], [])
-    return list(dict.fromkeys(found))
+    @property
+    def over(self) -> bool:
+        """Whether no further row may be begun: what comes behind the loads has to be done in time, too."""
+        return time.monotonic() > self.began + self.minutes * 60 - _BEHIND_SECONDS
 
-
-def spent(roots: Sequence[int]) -> float:
-    """Return the milliseconds of processor time of processes, of their children, and of those children that have ended."""
-    total = 0
-    for pid in family(roots):
-        with contextlib.suppress(OSError):
-            told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += sum(int(each) for each in told[11:15])
-    return total * 1000 / os.sysconf("SC_CLK_TCK")
-
-
-def resident(roots: Sequence[int]) -> float:
-    """Return the KiB that processes hold, what they share divided among them."""
-    total = 0.0
-    for pid in family(roots):
-        with contextlib.suppress(OSError):
-            found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-            total += int(found[1]) if found else 0
-    return total
+    def tell(self, what: str) -> None:
+        """Say how far it is."""
+        print(f"after {time.monotonic() - self.began:.0f} s: {what}", file=sys.stderr, flush=True)
 
 
 # --- the load -----------------------------------------------------------------------------------------------------------------------
@@ -206,17 +193,22 @@ def logins(ways: Sequence[Arm], server: int, rounds: int, seconds: float) -> lis
     return list(cells.values())
 
 
-def loads(ways: Sequence[Arm], server: int, sizes: Sequence[int], rounds: int, seconds: float, costs: Sequence[Cell]) -> list[Cell]:
+def loads(ways: Sequence[Arm], server: int, plan: Plan, costs: Sequence[Cell]) -> list[Cell]:
     """Measure throughput and latency of short reads."""
-    cells = {(arm.name, size, how): Cell(arm.name, size, how) for size in sizes for how in PROTOCOLS for arm in ways}
-    for number in range(rounds):
-        for size in sizes:
-            for how in PROTOCOLS:
-                for arm in turned(ways, number):
-                    cell = cells[arm.name, size, how]
-                    if how == "prepared" and not arm.prepared:
-                        cell.words = "this PgBouncer carries no prepared statements (1.21 and newer do)"
-                    take(cell, arm, server, ["-M", how, "-c", str(size)], seconds, next(each for each in costs if each.arm == arm.name))
+    cells = {(arm.name, size, how): Cell(arm.name, size, how) for size in plan.sizes for how in PROTOCOLS for arm in ways}
+    login = {each.arm: each for each in costs}
+    for number, size, how in itertools.product(range(plan.rounds), plan.sizes, PROTOCOLS):
+        if plan.over:
+            break  # all ways in of a row, or none
+        plan.tell(f"round {number + 1} of {plan.rounds}: {size} clients, {how}")
+        for arm in turned(ways, number):
+            cell = cells[arm.name, size, how]
+            if how == "prepared" and not arm.prepared:
+                cell.words = "this PgBouncer carries no prepared statements (1.21 and newer do)"
+            take(cell, arm, server, ["-M", how, "-c", str(size)], plan.seconds, login[arm.name])
+    for cell in cells.values():
+        if not cell.rates:
+            cell.words = cell.words or "left out: there was no time"
     return list(cells.values())
 
 
@@ -357,27 +349,30 @@ def every(bed: Measured, most: int) -> Iterator[list[Arm]]:
         yield ways
 
 
-def measured(sizes: Sequence[int], rounds: int, seconds: float, *, create: bool) -> Results:
+def measured(plan: Plan, *, create: bool) -> Results:
     """Measure everything."""
-    most = max(*sizes, IDLE + IDLE // 8)
+    most = max(*plan.sizes, IDLE + IDLE // 8)
     pooler = {"max_client_conn": most + 500, "default_pool_size": arms.POOL}
     with instance({"max_connections": str(2 * most + 200)}, **pooler) as bed, every(bed, most) as ways:
         subprocess.run(["pgbench", "-i", "-q", "-s", str(_SCALE)], env=ways[0].environment, check=True, capture_output=True)
         server = bed.server_pid()
+        plan.tell("memory of idle clients")
         memory = idle(ways, server)
-        costs = logins(ways, server, rounds, seconds)
+        plan.tell("logins")
+        costs = logins(ways, server, plan.rounds, plan.seconds)
         found = Results(
             surroundings(),
             {arm.name: arm.version for arm in ways},
             {"howdah": bed.configuration(), **{arm.name: arm.configuration for arm in ways if arm.configuration}},
-            {"rounds": rounds, "seconds": seconds, "scale": _SCALE, "pool": arms.POOL, "processes": len(ways[1].front)},
+            {"rounds": plan.rounds, "seconds": plan.seconds, "scale": _SCALE, "pool": arms.POOL, "processes": len(ways[1].front)},
             costs,
-            loads(ways, server, sizes, rounds, seconds, costs),
+            loads(ways, server, plan, costs),
             memory,
             {},
             disruption(),
         )
-    found.create = creation(rounds) if create else {}
+    plan.tell("making instances")
+    found.create = creation(plan.rounds) if create else {}
     found.aims = list(judged(found))
     return found
 
@@ -388,10 +383,12 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--seconds", type=float, default=3)
     asked.add_argument("--clients", default="10,100,500,1000")
+    asked.add_argument("--minutes", type=float, default=20)
     asked.add_argument("--no-create", action="store_true")
     asked.add_argument("--into", type=Path, default=HERE)
     said = asked.parse_args()
-    found = measured([int(each) for each in said.clients.split(",")], said.rounds, said.seconds, create=not said.no_create)
+    sizes = [int(each) for each in said.clients.split(",")]
+    found = measured(Plan(sizes, said.rounds, said.seconds, said.minutes), create=not said.no_create)
     print(page.text(asdict(found)))
     (said.into / "results.json").write_text(json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n", "utf-8")
     (said.into / "results.html").write_text(page.html(asdict(found)), "utf-8")

@@ -84,13 +84,16 @@ def _of_library(program: Program) -> Iterator[Weak]:
         yield Weak(each.id, each.fixed(program.version) or "", each.consequence, each.source, each.prevented)
 
 
+# Each with what its lack costs here
 _POOLER_FEATURES: Final = (
-    ((1, 19), say("the lookup function in one place instead of in every database (auth_dbname)")),
-    ((1, 19), say("several processes on one port, and a cancel that finds the session which an older pooler still serves (peers)")),
-    ((1, 21), say("prepared statements in transaction mode (so pool_mode is session if not said)")),
-    ((1, 23), say("ending gently on SIGTERM")),
-    ((1, 24), say("ending one client by itself (KILL_CLIENT)")),
-    ((1, 25), say("RELOAD that tells its errors, direct TLS from clients, transaction_timeout")),
+    ((1, 19), say("auth_dbname: so the lookup function stands in every database instead of one, and in the dumps of each")),
+    ((1, 19), say("peers: so one process alone serves the port, and a cancel of what an older pooler still serves is lost")),
+    ((1, 21), say("prepared statements in transaction mode: so pool_mode is session if not said, a server connection for each client")),
+    ((1, 23), say("a gentle end on SIGTERM: it costs nothing, for Howdah waits until nobody is in")),
+    ((1, 24), say("KILL_CLIENT: so those in plaintext after ssl=on are ended with all others of their PgBouncer")),
+    ((1, 25), say("a RELOAD that tells its errors: so it is known only by what it shows then")),
+    ((1, 25), say("direct TLS from clients: so a login takes one round trip more")),
+    ((1, 25), say("transaction_timeout: so only PostgreSQL 17 and newer can bound a transaction")),
 )
 _SERVER_FEATURES: Final = (
     ((14,), say("idle_session_timeout")),
