@@ -3,7 +3,7 @@
 `python -m bench.crowd [CLIENTS]` makes an instance, lets them in, and tells how quickly those already there are answered: while nothing
 else happens, while a storm of new clients logs in, and while hundreds stall in the middle of their handshake; and what a client costs the
 pooler in memory and processor time. The clients live in a process of their own and speak libpq by ctypes, whose threads run side by side.
-What is told is cut into windows by whoever watches. It judges nothing.
+What is told is cut into windows by whoever watches. It judges nothing, and lets nobody in any more after three minutes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bench.logins import libpq
 _CONNECTION_OK, _TUPLES_OK = 0, 2  # libpq-fe.h
 _THREADS, _ASKERS = 24, 2
 _PAUSE = 0.01
+_GROWING_SECONDS = 180.0
 _SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 _HALF_HELLO = bytes.fromhex("160301020001 0001fc0303") + bytes(40)  # the beginning of a ClientHello of 512 bytes
 
@@ -188,7 +189,7 @@ class _Clients:
     def grow(self, clients: int) -> dict[str, Any]:
         """Let so many in."""
         told, began, left = Grown(), time.monotonic(), iter(range(clients))
-        threads = [threading.Thread(target=self._let_in, args=(told, left)) for _ in range(_THREADS)]
+        threads = [threading.Thread(target=self._let_in, args=(told, left, began + _GROWING_SECONDS)) for _ in range(_THREADS)]
         for each in threads:
             each.start()
         for each in threads:
@@ -196,12 +197,14 @@ class _Clients:
         told.held, told.seconds = len(self._sessions), time.monotonic() - began
         return dataclasses.asdict(told)
 
-    def _let_in(self, told: Grown, left: Iterator[int]) -> None:
+    def _let_in(self, told: Grown, left: Iterator[int], until: float) -> None:
         library = self._library
         while True:
             with self._lock:
-                if next(left, None) is None:
+                if next(left, None) is None or time.monotonic() > until:
                     return
+                if (held := len(self._sessions)) % 1000 == 999:
+                    print(f"{held + 1} clients are in", file=sys.stderr, flush=True)
             session = library.PQconnectdb(self._where)
             good = library.PQstatus(ctypes.c_void_p(session)) == _CONNECTION_OK
             with self._lock:
