@@ -59,6 +59,7 @@ EXAMPLES: tuple[tuple[str, int], ...] = (
     ("howdah auth users set anna --role member", 0),
     ("howdah auth users password anna", 0),
     ("howdah auth users list", 0),
+    ("howdah auth users sign-out anna", 0),
     ("howdah auth users delete anna --yes", 0),
     ("howdah audit --about shop", 0),
     ("howdah doctor", 0),

@@ -112,7 +112,8 @@ def test_the_contract_of_commands() -> None:
     endpoints_list endpoints_set databases_list databases_add databases_delete users_list users_add users_delete users_password users_grant
     users_revoke service_install service_status service_remove service_down ca_show members_list members_remove
     ca_rotate ca_switch ca_finish ca_recall certificates_list certificates_renew bench pooler_drain pooler_sessions
-    serve auth_users_list auth_users_add auth_users_set auth_users_password auth_users_delete audit"""
+    serve auth_users_list auth_users_add auth_users_set auth_users_password auth_users_sign-out auth_users_delete
+    audit"""
     shown = {"_".join(words) for words, entry in REGISTER.items() if not entry.hidden}
     assert shown == set(contract.split())
 

@@ -71,6 +71,15 @@ def password(request: Request, account: Account, password_stdin: Stdin = False) 
     _answer(request, account, people.find(account).role, made, say("{account} has a new password", account=account))
 
 
+@verb("auth users sign-out", example="howdah auth users sign-out anna")
+def sign_out(request: Request, account: Account) -> None:
+    """End every session and token of an account at once; whoever knows the password may sign in again."""
+    people = _people(request, make=False)
+    role, ended = people.find(account).role, people.end_all(account)
+    _noted(request, "auth users sign-out", account, "")
+    _answer(request, account, role, None, say("{account}: sessions and tokens ended: {count}", account=account, count=ended))
+
+
 @verb("auth users delete", asks=True, example="howdah auth users delete anna --yes")
 def delete(request: Request, account: Account) -> None:
     """Let somebody enter no longer; sessions and tokens end."""

@@ -31,6 +31,7 @@ from howdah.phrase import say
 from howdah.secret import Secret
 
 _TOUCH_SECONDS = 60.0
+_TRIES_MINUTES = round(TRIES_SECONDS / 60)
 _TOKEN_SECONDS = 365 * 86_400.0
 
 
@@ -102,7 +103,12 @@ class People:
 
     def change_own_password(self, visitor: Visitor, old: Secret, new: Secret) -> None:
         """Change one's own password; all other sessions end."""
+        key = f"{visitor.account.name} in a session"
+        if self.register.failures(key, self.now() - TRIES_SECONDS) >= PAIR_TRIES:
+            message = say("cannot change the password: too many failures; wait {minutes} minutes", minutes=_TRIES_MINUTES)
+            raise Unavailable("too_many_tries", message)
         if not self.passwords.right(visitor.account.secret, old):
+            self.register.fail((key,), self.now())
             raise Invalid("wrong_password", say("cannot change the password: the present one is another"))
         self.set_password(visitor.account.name, new)
         self.register.open(visitor.entry)
@@ -137,8 +143,8 @@ class People:
         keys = tuple(limits)
         if any(self.register.failures(key, now - TRIES_SECONDS) >= most for key, most in limits.items()):
             self._write(name, address, "sign in", "", "too_many_tries")
-            minutes = round(TRIES_SECONDS / 60)
-            raise Unavailable("too_many_tries", say("cannot sign in: too many failures; wait {minutes} minutes", minutes=minutes))
+            message = say("cannot sign in: too many failures; wait {minutes} minutes", minutes=_TRIES_MINUTES)
+            raise Unavailable("too_many_tries", message)
         found = self.register.account(name)
         if not self.passwords.right(found.secret if found is not None else None, password) or found is None:
             self.register.fail(keys, now)
@@ -156,7 +162,7 @@ class People:
     def _enter(self, account: Account, kind: str, label: str, until: float, address: str) -> Secret:
         carried, now = self.passwords.token(), self.now()
         which: Literal["session", "token"] = "token" if kind == "token" else "session"
-        self.register.open(Entry(_digest(carried), account.name, which, label[:200], now, until, now, address))
+        self.register.open(Entry(_digest(carried), account.name, which, _legible(label)[:200], now, until, now, address))
         return carried
 
     def visitor(self, carried: Secret, kind: str = "session", *, quiet: bool = False) -> Visitor | None:
@@ -181,6 +187,13 @@ class People:
         """End one of somebody's own sessions or tokens."""
         self.register.end(visitor.account.name, digest)
 
+    def end_all(self, name: str) -> int:
+        """End every session and token of somebody; return how many there were."""
+        found = self.register.entries(self.find(name).name, self.now())
+        for entry in found:
+            self.register.end(name, entry.digest)
+        return len(found)
+
     def entries(self, visitor: Visitor) -> tuple[Entry, ...]:
         """Return somebody's own sessions and tokens."""
         return self.register.entries(visitor.account.name, self.now())
@@ -192,7 +205,8 @@ class People:
         self._write(account, address, verb, about, outcome, words)
 
     def _write(self, account: str, address: str, verb: str, about: str, outcome: str, words: str = "") -> None:
-        self.register.write(Deed(self.now(), account[:80], address, verb, about, outcome, words[:1000]))
+        told = (_legible(account)[:80], address, verb, _legible(about)[:200], outcome, _legible(words)[:1000])
+        self.register.write(Deed(self.now(), *told))
 
     def deeds(self, limit: int, *, about: str = "", before: float = 0.0) -> tuple[Deed, ...]:
         """Return what was done, latest first."""
@@ -201,6 +215,11 @@ class People:
 
 def _digest(carried: Secret) -> str:
     return hashlib.sha256(carried.reveal().encode(errors="replace")).hexdigest()
+
+
+def _legible(text: str) -> str:
+    """Return what a stranger may have typed without anything that commands a terminal or hides what follows."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def role_of(visitor: Visitor | None) -> Role | None:

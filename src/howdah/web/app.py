@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -97,13 +98,13 @@ class Console:
 
     async def _metrics(self, request: Request) -> Response:
         """Tell Prometheus: to anybody on this machine, else to whoever carries a token."""
-        told: Response = await self._in_thread(self._metrics_now, _address(request), request.headers.get("authorization", ""))
+        told: Response = await self._in_thread(self._metrics_now, _from_here(request), request.headers.get("authorization", ""))
         return told
 
-    def _metrics_now(self, address: str, authorization: str) -> Response:
+    def _metrics_now(self, here: bool, authorization: str) -> Response:
         kind, _, carried = authorization.partition(" ")
         known = kind.lower() == "bearer" and self.desk.people.visitor(Secret(carried.strip()), "token") is not None
-        if not known and not _loopback(address):
+        if not known and not here:
             return PlainTextResponse("a token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
         return PlainTextResponse(metrics.text(self.desk), media_type=metrics.KIND)
 
@@ -262,8 +263,15 @@ def _address(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
+def _from_here(request: Request) -> bool:
+    """Tell whether somebody on this machine asks: not through a proxy here, and not a page elsewhere whose name leads to this machine."""
+    host = request.url.hostname or ""
+    passed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
+    return _loopback(_address(request)) and (host == "localhost" or _loopback(host)) and not passed_on
+
+
 def _loopback(address: str) -> bool:
-    return address in ("::1", "::ffff:127.0.0.1") or address.startswith("127.")
+    return address in ("::1", "::ffff:127.0.0.1") or re.fullmatch(r"127(\.\d+){3}", address) is not None
 
 
 def _language(request: Request, visitor: Visitor | None) -> str:
