@@ -402,7 +402,7 @@ alone holds on all three hops. *Encrypted*: the program said so, PostgreSQL saw 
 server in clear is *refused*, no login reached it. The last column is who says it in the program on the pooled hop: *the
 driver* of its own socket, or *a promise* where the driver cannot be asked and refuses to go on otherwise
 ([why](../adr/0020-who-says-that-it-is-encrypted.md))."""
-_REQUIRE = """With `--sslmode require`, direct and in transaction mode: who answers is not verified, and a server in clear is refused."""
+_REQUIRE = """With `--sslmode require`, on the same three hops: who answers is not verified, and a server in clear is refused."""
 _TRANSACTION = """In transaction mode a server connection is a client's until its transaction ends. Two clients take turns, with the
 settings of their snippets. *Works*; *breaks*: an error; *left to others*: what one client did is there for the next,
 and may be gone for itself; *deaf*: no notification comes; *not exclusive*: both get the lock; *none*: the driver,

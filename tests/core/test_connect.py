@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -172,6 +173,31 @@ def test_a_program_says_who_sees_what(client: str) -> None:
         "answer|encrypted|protected", ""
     )
     assert pooled.needs
+
+
+FACTS = (
+    "require",
+    "verif",
+    r"sslrootcert|\bCA\b|Root Certificate",
+    "SNI",
+    "channel.?binding",
+    "prepare",
+    "cursor",
+    "keepalive",
+    "https://",
+)
+
+
+@pytest.mark.parametrize("client", [each for each in clients() if each not in NO_PROGRAM])
+def test_the_facts_of_a_driver_stand_in_its_file_with_their_source(client: str) -> None:
+    """In its own, or in that of what it stands on."""
+    text = importlib.import_module(f"howdah.connect.{client}").__doc__ or ""
+    stands_on = {"libpq": "_libpq", "pgx": "_go", "pgJDBC": "jdbc", "node-postgres": "node"}
+    shared = ("_libpq",) if client in ("psql", "uri", "conninfo", "env", "service", "pgbench") else ()
+    for module in (*shared, *(name for word, name in stands_on.items() if word in text and name != client)):
+        text += importlib.import_module(f"howdah.connect.{module}").__doc__ or ""
+    missing = [fact for fact in FACTS if not re.search(fact, text, re.IGNORECASE)]
+    assert not missing
 
 
 @pytest.mark.parametrize("client", clients())

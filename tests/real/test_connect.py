@@ -70,7 +70,7 @@ def cells(servers: Servers) -> Iterator[Cell]:
         yield Cell(hop, "foreign CA", replace(wanted, ca_file=servers.foreign), "refused")
         yield Cell(hop, "wrong host name", target(servers, mode, "verify-full", ORDINARY, OTHER_NAME), "refused")
         yield Cell(hop, "server in clear", in_clear(servers, wanted), "refused")
-    for mode in (None, "transaction"):
+    for mode in HOPS:
         hop, wanted = mode or "direct", target(servers, mode, "require", ORDINARY)
         yield Cell(hop, "good CA", wanted, "encrypted")
         yield Cell(hop, "wrong host name", target(servers, mode, "require", ORDINARY, OTHER_NAME), "encrypted")
@@ -133,15 +133,16 @@ def test_good_connections_are_encrypted_and_bad_ones_refused(servers: Servers, t
 
 @pytest.mark.parametrize("client", clients(), indirect=True)
 def test_hostile_names_and_each_pool_mode(servers: Servers, tmp_path: Path, client: str) -> None:
-    wishes = {mode: target(servers, mode, "verify-full") for mode in (None, "transaction")}
+    wishes: dict[str | None, Target] = {mode: target(servers, mode, "verify-full") for mode in (None, "transaction")}
     if client in NO_HOSTILE_NAMES:
         with pytest.raises(Unsupported, match="cannot write"):
             snippet(client, wishes.pop(None))
         wishes.clear()
-    wishes["statement"] = target(servers, "statement", "require", ORDINARY)
-    if client in NO_STATEMENT_MODE:
-        with pytest.raises(Unsupported, match="statement"):
-            snippet(client, wishes.pop("statement"))
+    for sslmode in ("require", "verify-full"):
+        wishes[f"statement, {sslmode}"] = target(servers, "statement", sslmode, ORDINARY)
+        if client in NO_STATEMENT_MODE and not servers.carries:
+            with pytest.raises(Unsupported, match="statement"):
+                snippet(client, wishes.pop(f"statement, {sslmode}"))
     for wanted in wishes.values():
         assert not good(execute(client, wanted, fresh(tmp_path))), wanted
 

@@ -1,10 +1,11 @@
 """What both Go clients share: pgx's URL.
 
 By pgx's own source (pgconn/config.go, 5.12): the parameters are libpq's. `sslmode=require` verifies nothing, unless sslrootcert is given
-(then the chain); verify-full checks chain and host name, an address, too; a server without TLS is refused by both. SNI is sent for
-names. `channel_binding` is known from 5.9 on; before, it went to the server as a parameter. `passfile` and PGPASSFILE are read.
-Every query is prepared by name and kept (`default_query_exec_mode=cache_statement`); `exec` sends it without a name in one round trip
-(https://pkg.go.dev/github.com/jackc/pgx/v5#QueryExecMode). TCP keepalive is Go's own, on by default.
+(then the chain); verify-full checks chain and host name, an address, too; a server without TLS is refused by both. SNI is sent for names.
+`channel_binding` is known from 5.9 on; before, it went to the server as a parameter. `passfile` and PGPASSFILE are read. Every query is
+prepared by name and kept (`default_query_exec_mode=cache_statement`); `exec` sends it without a name in one round trip
+(https://pkg.go.dev/github.com/jackc/pgx/v5#QueryExecMode). Rows are read as they come, without a cursor; one is a matter of SQL. TCP
+keepalive is Go's own, on by default.
 """
 
 from __future__ import annotations

@@ -1,6 +1,12 @@
 """What every client that stands on libpq shares: the keywords of a target, the quoting of libpq's own formats, and what must be said.
 
 Each format has one function that quotes; nobody else writes it. libpq's documents: https://www.postgresql.org/docs/current/libpq.html
+
+What libpq does (https://www.postgresql.org/docs/current/libpq-connect.html, -ssl.html): `require` encrypts and verifies nothing, unless
+there is a root certificate; `verify-full` takes the CA from sslrootcert or ~/.postgresql/root.crt, and checks the name. A server without
+TLS is refused by both. SNI is sent for names (`sslsni`, 14 and newer). `channel_binding` is prefer by default. TCP keepalive is on
+(`keepalives`). libpq itself prepares nothing, caches no statement and opens no cursor: what stands on it does, or hands SQL on (DECLARE
+lasts for a transaction).
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ By its own source (asyncpg/connect_utils.py, 0.32): `ssl="require"` verifies not
 an SSLContext verifies as that context says, and a server without TLS is refused. It sends SNI and gives the host's name to the check; it
 knows no channel binding. It reads passfiles itself, and takes no backslash out of what it finds there. Every query is prepared by name
 unless statement_cache_size is 0; then by the empty name, in a round trip of its own, so that outside a transaction the next client's
-statement may stand in its place (https://magicstack.github.io/asyncpg/current/faq.html, "prepared statement errors").
+statement may stand in its place (https://magicstack.github.io/asyncpg/current/faq.html, "prepared statement errors"). A cursor is a
+portal, within a transaction alone (https://magicstack.github.io/asyncpg/current/api/index.html, "Cursors"). TCP keepalive is not switched
+on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Django on psycopg 3: the DATABASES setting, and a program around it that tries it."""
+"""Django on psycopg 3: the DATABASES setting, and a program around it that tries it.
+
+TLS, SNI, channel binding and keepalive are libpq's, given as OPTIONS (https://docs.djangoproject.com/en/5.2/ref/databases/, "PostgreSQL
+connection settings"; _libpq.py). Prepared statements are psycopg's, which Django switches off unless OPTIONS has a prepare_threshold
+(django/db/backends/postgresql/base.py). `iterator()` opens a cursor on the server.
+"""
 
 from __future__ import annotations
 

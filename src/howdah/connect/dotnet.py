@@ -1,10 +1,11 @@
 """.NET with Npgsql, which speaks the protocol itself.
 
-https://www.npgsql.org/doc/security.html and /connection-string-parameters.html: `SSL Mode=Require` encrypts and verifies nothing (from 6.0
-on; a server without TLS is refused), `VerifyFull` takes chain and host name from `Root Certificate`; `Channel Binding=Require` is there
-from 8.0 on. It reads `Passfile`, PGPASSFILE and PGPASSWORD. Nothing is prepared by name unless Prepare() or `Max Auto Prepare` asks for
-it. Its own pool resets a connection by DISCARD ALL when it is given back, which a pooler in transaction mode sends to any server:
-`No Reset On Close=true` (https://www.npgsql.org/doc/compatibility.html, "PgBouncer"). Keepalive is off by default.
+https://www.npgsql.org/doc/security.html and /connection-string-parameters.html: `SSL Mode=Require` encrypts and verifies nothing (from
+6.0 on; a server without TLS is refused), `VerifyFull` takes chain and host name from `Root Certificate`; `Channel Binding=Require` is
+there from 8.0 on. It reads `Passfile`, PGPASSFILE and PGPASSWORD. Nothing is prepared by name unless Prepare() or `Max Auto Prepare` asks
+for it. Its own pool resets a connection by DISCARD ALL when it is given back, which a pooler in transaction mode sends to any server: `No
+Reset On Close=true` (https://www.npgsql.org/doc/compatibility.html, "PgBouncer"). Keepalive is off by default. Rows are read as they
+come, without a cursor; SNI is .NET's own (SslStream's TargetHost). Nobody here has run it: Debian has no .NET SDK.
 """
 
 from __future__ import annotations

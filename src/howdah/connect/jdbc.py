@@ -3,8 +3,10 @@
 https://jdbc.postgresql.org/documentation/ssl/ and /use/: `sslmode=require` encrypts and verifies nothing; `verify-full` takes chain and
 host name (an address, too) from `sslrootcert`, a PEM file, and without it from ~/.postgresql/root.crt. A server without TLS is refused by
 both. A query is prepared by name at its fifth run (`prepareThreshold`), never with 0; `setFetchSize` reads through a portal, in a
-transaction alone. Channel binding is a parameter from 42.7.4 on. The passfile is that of the property
-org.postgresql.pgpassfile, of PGPASSFILE or ~/.pgpass; PGPASSWORD it does not read. extra_float_digits stands in its startup message.
+transaction alone. Channel binding is a parameter from 42.7.4 on. The passfile is that of the property org.postgresql.pgpassfile, of
+PGPASSFILE or ~/.pgpass; PGPASSWORD it does not read. extra_float_digits stands in its startup message. SNI is Java's, for names with a
+dot (rawToSNIHostName in sun.security.ssl.Utilities). A result is read whole unless a fetch size makes a cursor. tcpKeepAlive is off by
+default.
 """
 
 from __future__ import annotations

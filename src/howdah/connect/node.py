@@ -6,7 +6,8 @@ encrypts and verifies nothing; a server without TLS is refused by both. In a URL
 (pg-connection-string; https://github.com/brianc/node-postgres/issues/2375), so the snippet writes no URL. SNI is sent for names.
 `enableChannelBinding` takes SCRAM-SHA-256-PLUS where it is offered, and cannot demand it. A query with values is prepared without a name
 and run in one round trip; only `{name: …}` prepares by name. The passfile of PGPASSFILE or ~/.pgpass is read by the package
-pgpass; that pg calls it unasked is deprecated and ends with pg 9. keepAlive is off by default.
+pgpass; that pg calls it unasked is deprecated and ends with pg 9. keepAlive is off by default. A result is read whole; a cursor, a portal
+within a transaction, takes the package pg-cursor (https://node-postgres.com/apis/cursor).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """ODBC with psqlODBC, which stands on libpq: the connection string and the DSN, and a program (Python, pyodbc) that uses the string.
 
-https://odbc.postgresql.org/docs/config-opt.html: SSLmode is libpq's; what psqlODBC has no option for goes to libpq by pqopt (CA, passfile,
-channel binding). UseServerSidePrepare=1, the default, prepares by name; 0 puts parameters into the statement. UseDeclareFetch=1 reads
-through a cursor in a transaction; 0, the default, reads a result whole. ODBC cannot be asked about TLS. Nothing escapes a brace
-or a semicolon within pqopt.
+https://odbc.postgresql.org/docs/config-opt.html: SSLmode is libpq's; what psqlODBC has no option for goes to libpq by pqopt (CA,
+passfile, channel binding). UseServerSidePrepare=1, the default, prepares by name; 0 puts parameters into the statement. UseDeclareFetch=1
+reads through a cursor in a transaction; 0, the default, reads a result whole. KeepaliveTime and SNI are libpq's. ODBC cannot be asked
+about TLS. Nothing escapes a brace or a semicolon within pqopt.
 """
 
 from __future__ import annotations

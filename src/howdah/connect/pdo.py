@@ -1,8 +1,9 @@
 """PHP with PDO, which hands its DSN to libpq with blanks for semicolons (ext/pdo_pgsql/pgsql_driver.c), so that no value may have one.
 
-A prepared statement is the server's own and named, by default; ATTR_DISABLE_PREPARES sends query and parameters in one round trip
-without a name, and PDO ends a named one by DEALLOCATE, which no pooler carries
-(https://www.php.net/manual/en/ref.pdo-pgsql.php; pgsql_statement.c). PDO cannot be asked about TLS.
+A prepared statement is the server's own and named, by default; ATTR_DISABLE_PREPARES sends query and parameters in one round trip without
+a name, and PDO ends a named one by DEALLOCATE, which no pooler carries (https://www.php.net/manual/en/ref.pdo-pgsql.php;
+pgsql_statement.c). A result is read whole; CURSOR_SCROLL DECLAREs a cursor WITH HOLD, which a shared server connection keeps (same file).
+TLS, SNI, channel binding and keepalive are libpq's (_libpq.py); PDO cannot be asked about TLS.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""PHP with pg_connect, which stands on libpq: sslmode, CA, channel binding and passfile are libpq's own.
+"""PHP with pg_connect, which stands on libpq: sslmode, CA, SNI, channel binding, keepalive and passfile are libpq's own (_libpq.py).
 
 pg_query_params sends parameters in one round trip without a name; pg_prepare names a statement
-(https://www.php.net/manual/en/function.pg-query-params.php). pg_pconnect keeps connections from one request to the next, with what was SET
-on them (https://www.php.net/manual/en/function.pg-pconnect.php): behind a pooler pg_connect is enough. PHP cannot be asked about TLS.
+(https://www.php.net/manual/en/function.pg-query-params.php). pg_pconnect keeps connections from one request to the next, with what was
+SET on them (https://www.php.net/manual/en/function.pg-pconnect.php): behind a pooler pg_connect is enough. A result is read whole; a
+cursor is a matter of SQL. PHP cannot be asked about TLS.
 """
 
 from __future__ import annotations

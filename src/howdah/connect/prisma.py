@@ -1,10 +1,12 @@
 """Prisma's two URLs: one for the application, one for migrations, and a program that uses the first.
 
-From 7 on the application reaches PostgreSQL by an adapter on `pg` (https://www.prisma.io/docs/orm/overview/databases/postgresql), whose URL
-means what node-postgres says: sslmode=verify-full with sslrootcert; `no-verify` encrypts and verifies nothing. `prisma migrate` is another
-program (the schema engine), whose URL has words of its own: sslmode=require with sslaccept=strict and sslcert, the CA's file (same page,
-"Arguments"); it locks a session, so it needs the direct endpoint
+From 7 on the application reaches PostgreSQL by an adapter on `pg` (https://www.prisma.io/docs/orm/overview/databases/postgresql), whose
+URL means what node-postgres says: sslmode=verify-full with sslrootcert; `no-verify` encrypts and verifies nothing. `prisma migrate` is
+another program (the schema engine), whose URL has words of its own: sslmode=require with sslaccept=strict and sslcert, the CA's file
+(same page, "Arguments"); it locks a session, so it needs the direct endpoint
 (https://www.prisma.io/docs/orm/prisma-client/setup-and-configuration/databases-connections/pgbouncer). Only the adapter reads a passfile.
+By the adapter's own source (7.10): nothing is prepared by name unless `statementNameGenerator` says so; it opens no cursor on the server.
+SNI, channel binding and keepalive are node-postgres's matter (node.py).
 """
 
 from __future__ import annotations

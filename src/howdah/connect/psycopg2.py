@@ -1,4 +1,4 @@
-"""Python with psycopg 2, which stands on libpq: sslmode, CA, channel binding and passfile are libpq's own.
+"""Python with psycopg 2, which stands on libpq: sslmode, CA, SNI, channel binding, keepalive and passfile are libpq's own (_libpq.py).
 
 It puts parameters into the statement itself and prepares nothing, so that transaction mode takes nothing from it
 (https://www.psycopg.org/docs/usage.html, "Passing parameters to SQL queries"). A named cursor is DECLAREd in the transaction that it

@@ -1,4 +1,9 @@
-"""Python with psycopg 3: a program that connects, queries, and says whether the connection is encrypted."""
+"""Python with psycopg 3, which stands on libpq: sslmode, CA, SNI, channel binding, keepalive and passfile are libpq's own (_libpq.py).
+
+Parameters go to the server; a query is prepared by name at its sixth run (_python.py). A cursor is the client's, which reads a result
+whole, unless it has a name: then it is DECLAREd in the transaction that it opens, and only `withhold=True` outlives it
+(https://www.psycopg.org/psycopg3/docs/advanced/cursors.html).
+"""
 
 from __future__ import annotations
 

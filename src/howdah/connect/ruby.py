@@ -1,8 +1,9 @@
-"""Ruby with pg, which stands on libpq: sslmode, CA, channel binding and passfile are libpq's own.
+"""Ruby with pg, which stands on libpq: sslmode, CA, SNI, channel binding, keepalive and passfile are libpq's own (_libpq.py).
 
 exec_params sends parameters in one round trip without a name; prepare names a statement
-(https://deveiate.org/code/pg/PG/Connection.html). Active Record prepares by name unless database.yml says `prepared_statements: false`, and
-locks a session for migrations unless it says `advisory_locks: false` (https://guides.rubyonrails.org/configuring.html).
+(https://deveiate.org/code/pg/PG/Connection.html). A result is read whole, or row by row (set_single_row_mode), without a cursor. Active
+Record prepares by name unless database.yml says `prepared_statements: false`, and locks a session for migrations unless it says
+`advisory_locks: false` (https://guides.rubyonrails.org/configuring.html).
 """
 
 from __future__ import annotations

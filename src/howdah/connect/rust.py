@@ -1,10 +1,11 @@
 """Rust with tokio-postgres, which speaks the protocol itself, and native-tls (OpenSSL on Linux).
 
 https://docs.rs/tokio-postgres/latest/tokio_postgres/config/struct.Config.html: sslmode is disable, prefer or require; a server without
-TLS is refused by require; what is verified is the connector's matter (struct TlsConnectorBuilder of native-tls): chain and host name, an
-address, too, unless it is told to accept what is invalid. SNI is sent for names. `channel_binding=require` works with this connector.
-`query` prepares by name; `query_typed` (0.7.11) sends parameters with their types in one round trip, without a name. There is no passfile,
-so the program reads it. keepalives are on, after two hours.
+TLS is refused by require; what is verified, by which CA, is the connector's matter (struct TlsConnectorBuilder of native-tls): chain and
+host name, an address, too, unless it is told to accept what is invalid. SNI is sent for names. `channel_binding=require` works with this
+connector. `query` prepares by name; `query_typed` (0.7.11) sends parameters with their types in one round trip, without a name. There is
+no passfile, so the program reads it. keepalives are on, after two hours. A cursor is a portal, within a transaction alone
+(`Transaction::bind`, `query_portal`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Python with SQLAlchemy 2 on psycopg 3: an engine with a pool that suits the hop."""
+"""Python with SQLAlchemy 2 on psycopg 3: an engine with a pool that suits the hop.
+
+TLS, SNI, channel binding and keepalive are libpq's (_libpq.py), prepared statements psycopg's (_python.py): what SQLAlchemy caches is the
+text that it compiles (https://docs.sqlalchemy.org/en/20/core/connections.html, "SQL Compilation Caching"). A result is read whole, unless
+`stream_results` asks for a cursor on the server, which is DECLAREd in the transaction
+(https://docs.sqlalchemy.org/en/20/dialects/postgresql.html, "Server Side Cursors").
+"""
 
 from __future__ import annotations
 
