@@ -148,20 +148,57 @@ def test_every_page_is_accessible_light_and_fits(chromium: Chromium, served: Ser
         answer = page.goto(path)
         assert answer is not None and answer.status == 200, name
         assert len(answer.body()) < LARGEST, name
-        page.evaluate(AXE.read_text())  # by the browser's own tools: a page's policy lets nothing in that is not its own
-        told = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
-        found += [
-            f"{name}: {each['id']}: {each['nodes'][0]['html'][:200]}"
-            for each in told["violations"]
-            if each["impact"] in ("serious", "critical")
-        ]
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        found += [f"{name}: {overflow} px too wide"] if overflow > 0 else []
-        if PICTURES is not None:
-            page.wait_for_timeout(400)
-            page.screenshot(path=PICTURES / f"{name}-{look}.png", full_page=True)
+        found += judged(page, name, look)
+    for name, path, act in FORMS:
+        page.goto(path)
+        for field, value in act.items():
+            page.fill(field, value.format(width=width)) if value else page.click(field)
+        found += judged(page, name, look)
+    page.locator("#on").wait_for()
+    found += judged(page, "operation", look)
+    page.goto("/instances/shop/security")
+    page.click("button[value=verify]")
+    page.locator("#verdict").wait_for()
+    found += judged(page, "security", look)
+    page.context.clear_cookies()
+    page.goto("/sign-in")
+    found += judged(page, "sign-in", look)
     page.context.close()
     assert not found, "\n".join(found)
+
+
+# pages that a form leads to; the last one leads to an operation under way
+FORMS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("nothing", "/instances/nothing", {}),
+    ("wrong", "/create", {"#name": "no such name, please", "button.primary": ""}),
+    ("asked", "/instances/shop/users?edit=app", {"button[value=password]": ""}),
+    ("extension-review", "/instances/shop/extensions/pooler", {"#set-max_client_conn": "700", "button[value=review]": ""}),
+    ("leaving", "/instances/shop/databases", {"button[value=leave]": ""}),
+    ("once", "/account", {"#label": "prometheus", "button[value=token]": ""}),
+    (
+        "parameters-review",
+        "/instances/shop/parameters?add=deadlock_timeout",
+        {"#set-deadlock_timeout": "2s", "button[value=review]": ""},
+    ),
+    (
+        "under-way",
+        "/instances/shop/parameters?add=deadlock_timeout",
+        {"#set-deadlock_timeout": "{width}ms", "button[value=review]": "", "button[value=save]": ""},
+    ),
+)
+
+
+def judged(page: Page, name: str, look: str) -> list[str]:
+    """Return what is wrong with how a page looks and can be used; take its picture where somebody wants it."""
+    page.evaluate(AXE.read_text())  # by the browser's own tools: a page's policy lets nothing in that is not its own
+    told = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
+    serious = [each for each in told["violations"] if each["impact"] in ("serious", "critical")]
+    found = [f"{name}: {each['id']}: {each['nodes'][0]['html'][:200]}" for each in serious]
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    if PICTURES is not None:
+        page.wait_for_timeout(400)
+        page.screenshot(path=PICTURES / f"{name}-{look}.png", full_page=True)
+    return found + ([f"{name}: {overflow} px too wide"] if overflow > 0 else [])
 
 
 def test_serve_may_be_restarted_in_the_middle(here: Place) -> None:

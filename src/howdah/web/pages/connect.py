@@ -52,7 +52,7 @@ def connect(visit: Visit) -> Shown:
         target = visit.service.target(want.name, via, database or None, user or None, sslmode)
         user, database = target.user, target.database
         found = compose.snippet(client, target)
-        files = ((found.filename, found.text), *found.files.items())
+        files = tuple({found.filename: found.text, **found.files}.items())
         needs, notes = found.needs, tuple(visit.say(each) for each in found.notes)
         pair = _pair(visit, want.name, database, user, sslmode)
     except Refusal as caught:

@@ -47,7 +47,7 @@ def _row(visit: Visit, seen: Seen) -> Row:
     want = seen.instance
     places = {each.kind: f"{each.host}:{each.port}" for each in endpoints(want)}
     days = min((left for left in seen.quick.days_left.values() if left is not None), default=None)
-    latest = visit.desk.samples.latest(want.id)
+    latest = visit.desk.samples.latest(want.id) if seen.status in ("running", "updating") else {}
     return Row(
         name=want.name,
         state=visit.say.state(seen.status),

@@ -104,7 +104,7 @@ def overview(visit: Visit) -> Shown:
         programs=_programs(visit, want),
         created=(visit.say.moment(born), visit.say.iso(born)) if born else ("", ""),
         fix=urls.act(want.name, "repair") if seen.status in ("down", "error") else "",
-        numbers=_numbers(visit, want.id, want.name),
+        numbers=_numbers(visit, want.id, want.name) if seen.status in ("running", "updating") else (),
     )
     return Shown("overview.html", page, say("{name}", name=want.name), tab="overview", head=top)
 

@@ -194,9 +194,13 @@ def _review(visit: Visit, typed: dict[str, str], unset: tuple[str, ...]) -> Show
         return _tab(visit, typed, unset, "", words_error=visit.say(say("nothing to change: it is so already")))
     sessions = review.question.sessions if review.question is not None else ()
     fields = (*((f"set:{name}", value) for name, value in given.items()), *(("unset", name) for name in unset))
+    known = catalog.catalog(visit.service.store.find(visit.name).version)
     page = Reviewed(
         name=visit.name,
-        changes=tuple((each.name, each.old or "", each.new or "", visit.say.how(each.how)) for each in review.changes),
+        changes=tuple(
+            (each.name, spelled(known[each.name], each.old or ""), spelled(known[each.name], each.new or ""), visit.say.how(each.how))
+            for each in review.changes
+        ),
         fields=(*fields, *((("restart", "later"),) if later else ()), ("generation", str(review.generation))),
         restarts=review.restarts and not later,
         waits=review.restarts and later,
