@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from urllib.parse import urlencode
 
 import pytest
 from tests.real import probes, recipes
@@ -222,7 +221,7 @@ asyncio.run(main())
 """
 
 
-def answers(command: list[str], cases: Mapping[str, Words]) -> Words:
+def answers(command: list[str], cases: Mapping[str, Words | str]) -> Words:
     """Give a driver all its cases at once, and return what it said of each."""
     done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
@@ -319,9 +318,29 @@ def test_node_says_it_for_its_cause(bed: Bed) -> None:
     if shutil.which("node") is None or not (MODULES / "pg").is_dir():
         pytest.skip(f"Node.js or its module pg is not there ({MODULES})")
     cases = {message.id: bed.good | fault(message, bed) for message in OF["Node.js"]}
+    cases["node-silence"] |= {"pool": "1"}  # a client alone says less
     said = answers(["node", "-e", NODE, str(MODULES / "pg")], cases)
     for message in OF["Node.js"]:
         check(message, said[message.id])
+
+
+@pytest.mark.long
+def test_prisma_says_it_for_its_cause(bed: Bed, tmp_path: Path) -> None:
+    """Its own words; of TLS and passwords it passes on Node.js's and the server's."""
+    if reason := recipes.reason_to_skip("prisma"):
+        pytest.skip(reason)
+    recipes.modules("prisma", tmp_path)
+    shutil.copy(probes.PLACE / "said-prisma.mjs", tmp_path)
+    [message] = OF["Prisma"]
+    wrong = bed.good | fault(message, bed)
+    said = answers(["node", str(tmp_path / "said-prisma.mjs")], {"refused": as_url(wrong), "name": as_url(bed.good | FAULTS["name"](bed))})
+    check(message, said["refused"])
+    assert "node-name" in {match.message.id for match in explain(said["name"])}, said
+
+
+def as_url(words: Words) -> str:
+    query = "&".join(f"{key}={words[key]}" for key in ("sslmode", "sslrootcert"))
+    return f"postgres://{words['user']}:{words['password']}@{words['host']}:{words['port']}/{words['dbname']}?{query}"
 
 
 # --- Java ---------------------------------------------------------------------------------------------------------------------------
@@ -459,13 +478,8 @@ def test_sqlx_says_it_for_its_cause(bed: Bed) -> None:
         recipes.there("sqlx")
     except recipes.drivers.Missing as reason:
         pytest.skip(f"sqlx: {reason}")
-
-    def url(words: Words) -> str:
-        query = urlencode({key: words[key] for key in ("sslmode", "sslrootcert")})
-        return f"postgres://{words['user']}:{words['password']}@{words['host']}:{words['port']}/{words['dbname']}?{query}"
-
-    cases = {message.id: url(bed.good | fault(message, bed)) for message in OF["sqlx"]}
-    said = said_by(probes.sqlx_program("said-sqlx.rs"), {**cases, "good": url(bed.good)})
+    cases = {message.id: as_url(bed.good | fault(message, bed)) for message in OF["sqlx"]}
+    said = said_by(probes.sqlx_program("said-sqlx.rs"), {**cases, "good": as_url(bed.good)})
     assert said["good"] == ""
     for message in OF["sqlx"]:
         check(message, said[message.id])
@@ -474,7 +488,7 @@ def test_sqlx_says_it_for_its_cause(bed: Bed) -> None:
 def test_every_driver_message_has_a_way() -> None:
     libpq = {message.id for message in OF["libpq"]}
     before = {each.id for origin in ("ODBC", "PHP") for each in OF[origin]}
-    others = {"Python", "asyncpg", "SQLAlchemy", "Node.js", "JDBC", "HikariCP", "Go", "Rust", "sqlx"}
+    others = {"Python", "asyncpg", "SQLAlchemy", "Node.js", "Prisma", "JDBC", "HikariCP", "Go", "Rust", "sqlx"}
     assert {each.origin for each in BY_PLACE["driver"]} == {"libpq", "ODBC", "PHP"} | others
     assert {each.id.partition("-")[2] for each in BY_PLACE["driver"] if each.id not in libpq | before} <= set(FAULTS)
     assert {name.partition("-")[2] for name in libpq - set(OTHERWISE)} - set(FAULTS) == {"passfile-open"}

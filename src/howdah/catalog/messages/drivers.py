@@ -142,6 +142,8 @@ DRIVERS: Final = (
     Message("node-no-root", "Node.js", "ENOENT: no such file or directory, open …", _NO_ROOT, _COPY_ROOT),
     Message("node-broken", "Node.js", "Connection terminated unexpectedly", _BROKEN, _AGAIN),
     Message("node-pool", "Node.js", "timeout exceeded when trying to connect", _POOL_EMPTY, _POOL),
+    Message("node-silence", "Node.js", "Connection terminated due to connection timeout", _SILENCE, _FIREWALL),
+    Message("prisma-refused", "Prisma", "Can't reach database server at …", _REFUSED, _LOOK),
     # --- Java: pgJDBC
     Message("jdbc-authority", "JDBC", "PKIX path building failed: …", _AUTHORITY, _GIVE_AUTHORITY),
     Message("jdbc-name", "JDBC", "The hostname … could not be verified by hostnameverifier …", _NAME, _TELL_NAME),

@@ -19,6 +19,7 @@ Origin = Literal[
     "asyncpg",
     "SQLAlchemy",
     "Node.js",
+    "Prisma",
     "JDBC",
     "HikariCP",
     "Go",
