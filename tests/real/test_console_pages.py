@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
-from tests.real.instances import Place, place
+from tests.real.instances import Place, asks, place
 from tests.real.served import Served, begin, chromium_here, enter, serving, whole_weight
 
 from howdah import compose
@@ -192,4 +192,21 @@ def test_monitoring_tells_the_newest_values_and_is_light(chromium: Chromium, ser
     memory.locator("summary").click()
     memory.locator("tbody tr").first.wait_for()
     assert "MB" in memory.locator("tbody tr td.num").first.inner_text()
+    page.context.close()
+
+
+def test_a_page_follows_and_keeps_what_is_being_typed(chromium: Chromium, served: Served, here: Place) -> None:
+    page = enter(chromium, served)
+    page.goto("/instances/shop/parameters?add=deadlock_timeout")
+    page.locator("#set-deadlock_timeout").press_sequentially("3")
+    here.service.stop("shop", asks())
+    expect(page.locator("#head")).to_contain_text("stopped", timeout=60_000)
+    expect(page.locator("#set-deadlock_timeout")).to_be_focused()
+    page.keyboard.type("s")
+    assert page.input_value("#set-deadlock_timeout") == "3s"
+    page.locator("#act-start").focus()
+    here.service.start("shop", asks())
+    expect(page.locator("#head")).to_contain_text("running", timeout=60_000)
+    expect(page.locator("#act-restart")).to_be_visible()
+    assert page.input_value("#set-deadlock_timeout") == "3s"
     page.context.close()

@@ -118,7 +118,8 @@ class Visit:
     def faults(self, found: Mapping[str, Refusal]) -> Given:
         """Answer a form that is still being typed: by its fields, what is wrong with each; what no field is to blame for has no name."""
         said = {field: "; ".join(filter(None, self.told(refusal))) for field, refusal in found.items()}
-        return Given(json.dumps({"faults": said}).encode(), "application/json")
+        # what was typed stands in it: no browser shall ever take it for markup
+        return Given(json.dumps({"faults": said}).replace("<", "\\u003c").encode(), "application/json")
 
     def notice(self, text: Phrase) -> None:
         """Have a sentence stand on the next page."""

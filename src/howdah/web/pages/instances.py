@@ -58,7 +58,7 @@ def _row(visit: Visit, seen: Seen) -> Row:
         pooled=places.get("pooled", ""),
         days=days,
         soon=days is not None and days < SOON_DAYS,
-        connections=visit.say.number(latest.get("direct")) if latest else "–",
+        connections=visit.say.number(latest.get("direct", 0) + latest.get("clients", 0)) if latest else "–",
         size=visit.say.size(latest.get("size")) if latest else "–",
         pending=bool(seen.pending_restart),
     )
