@@ -18,7 +18,8 @@ compared with each other, and with no others: on a busy machine all of them are 
 count. Beside it stand `bench.compare` (direct, pooled, a PgBouncer tuned by hand and pgpool-II side by side: logins, throughput,
 memory, making an instance and the disruption table, as text, JSON and a page with plots), `bench.crowd` (ten thousand clients),
 `bench.disruption` (each change, each PgBouncer apart) and `bench.swap` (a storm of logins). `bench.serve` is
-[the loop, kept running](serve.md).
+[the loop, kept running](serve.md), `bench.paint`
+[the console's pages](paint.md).
 
 The aims: a read command within 250 ms; a whole `create` with a spare sooner than bare `initdb -N` and a start; from the claim of
 the spare to a pooled TLS query within 6 times what PostgreSQL takes from exec to ready (the first such query is the proof that
