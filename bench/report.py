@@ -17,9 +17,8 @@ with a number of rounds. Every round does each case once, in turn. The figures o
 compared with each other, and with no others: on a busy machine all of them are larger, so the ratios and the processor time
 count. Beside it stand `bench.compare` (direct, pooled, a PgBouncer tuned by hand and pgpool-II side by side: logins, throughput,
 memory, making an instance and the disruption table, as text, JSON and a page with plots), `bench.crowd` (ten thousand clients),
-`bench.disruption` (each change, each PgBouncer apart) and `bench.swap` (a storm of logins). `bench.serve` is
-[the loop, kept running](serve.md), `bench.paint`
-[the console's pages](paint.md).
+`bench.disruption` (each change, each PgBouncer apart), `bench.swap` (a storm of logins) and `bench.pools` (how large a pool).
+`bench.serve` is [the loop, kept running](serve.md), `bench.paint` [the console's pages](paint.md).
 
 The aims: a read command within 250 ms; a whole `create` with a spare sooner than bare `initdb -N` and a start; from the claim of
 the spare to a pooled TLS query within 6 times what PostgreSQL takes from exec to ready (the first such query is the proof that

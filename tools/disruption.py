@@ -40,7 +40,9 @@ BEFORE = """## Before you do it
 - In session mode a client keeps its server connection, so a restart ends pooled sessions, too. It asks first.
 - `ssl=on` ends sessions that are open in plaintext, after it has named them; with `--keep-plaintext` they stay until they leave.
 - What a running PgBouncer cannot change (`listen_port`, `listen_backlog`, `pool_mode` for who is connected, its own program) is done by
-  [another generation](pooler-generations.md). `howdah show` says who is left in an older one."""
+  [another generation](pooler-generations.md). `howdah show` says who is left in an older one.
+- A `listen_port` that is given up stays open until nobody is in there; until then who comes to it is served. Tell your applications the
+  new port, or `howdah pooler drain NAME --for SECONDS --end` ends those that are left."""
 
 
 def page(table: Any) -> Iterator[Sequence[str] | str]:

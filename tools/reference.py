@@ -20,7 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import disruption  # beside this file
+sys.path.insert(0, str(Path(__file__).parent))  # which python -P leaves out
+import disruption
+import tuning
 
 if TYPE_CHECKING:
     from howdah.connect import Snippet
@@ -508,6 +510,7 @@ def disruptions() -> str:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "../explanation/what-happens-to-my-clients.md": disruptions,
+    "../how-to/tune-the-pooler.md": tuning.page,
     "parameters.md": parameters,
     "extensions.md": extensions,
     "commands.md": commands,
