@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from howdah.core.people import IDLE_SECONDS, SESSION_SECONDS, TRIES_SECONDS
+from howdah.core.people import IDLE_SECONDS, SESSION_SECONDS, TRIES_SECONDS, Account
 from howdah.errors import Conflict, Invalid, Unavailable
 from howdah.host.passwords import Argon2
 from howdah.secret import Secret
@@ -124,6 +124,15 @@ def test_somebody_stays_admin(people: People) -> None:
             act()
     people.set_role("anna", "admin")
     people.delete("admin")
+
+
+def test_of_two_first_starts_at_once_one_makes_the_account(tmp_path: Path) -> None:
+    homes = [open_people(tmp_path / "home") for _ in range(2)]
+    first, second = (Account("admin", "admin", Argon2().digest(Secret(f"password of {number}")), since=1.0) for number in range(2))
+    assert [homes[0].put_first(first), homes[1].put_first(second)] == [True, False]
+    assert homes[1].account("admin") == first
+    for each in homes:
+        each.close()
 
 
 def test_the_log_and_the_file_give_nothing_away(people: People, tmp_path: Path) -> None:

@@ -41,20 +41,28 @@ def serve(
     renewed one is taken up while it runs, at once by SIGHUP.
     """
     where = _where(request, listen, certificate, key, plaintext=plaintext)
-    from howdah import compose
     from howdah.web import server
 
     settings.log_bytes()
     _log_to_stderr()
-    given = os.environ.pop("HOWDAH_ADMIN_PASSWORD", "")
-    people = compose.people(request.home)
-    made = people.begin(Secret(given) if given else None)
-    people.register.close()
+    made = first_account(request)
 
     def ready() -> None:
         request.screen.answer({"url": where.url, "password": made.reveal() if made is not None else None}, lambda: _ready(where, made))
 
     server.run(request.home, where, trash_seconds=settings.trash_seconds(), ready=ready)
+
+
+def first_account(request: Request) -> Secret | None:
+    """Make the account `admin` where there is none; return its password where one had to be made."""
+    from howdah import compose
+
+    given = os.environ.pop("HOWDAH_ADMIN_PASSWORD", "")
+    people = compose.people(request.home)
+    try:
+        return people.begin(Secret(given) if given else None)
+    finally:
+        people.register.close()
 
 
 def _ready(where: Listen, made: Secret | None) -> list[Text]:

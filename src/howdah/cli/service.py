@@ -19,6 +19,7 @@ from howdah.service.caller import Caller, Done, Question
 
 if TYPE_CHECKING:
     from howdah.core.boot import BootSeen
+    from howdah.secret import Secret
 
 # all of them at once: a shutdown checkpoint takes as long as the disk needs, and systemd waits for the sum
 _AT_ONCE = 16
@@ -35,7 +36,8 @@ Serve = Annotated[
 def install(request: Request, serve: Serve = None) -> None:
     """Have systemd start what is wanted at boot, and stop it in good order at shutdown. A timer repairs daily, and so renews certificates.
 
-    With --serve a unit keeps the loop and the console running, which puts right at once what differs.
+    With --serve a unit keeps the loop and the console running, which puts right at once what differs; it makes the account `admin` where
+    there is none, with the password in HOWDAH_ADMIN_PASSWORD or one that it prints once.
     As an ordinary user it asks first, for then your servers also run while you are logged out (lingering).
     """
     from howdah import compose
@@ -44,15 +46,28 @@ def install(request: Request, serve: Serve = None) -> None:
     if before.systemd and before.lingering is False:
         request.caller.confirm(Question(say("your servers will run while you are logged out (lingering), and start at boot without you")))
     request.screen.progress.tell(say("telling systemd"))
+    made: Secret | None = None
     if serve is not None:
-        from howdah.cli.serve import place
+        from howdah.cli.serve import first_account, place
 
         place(serve)
-    compose.install_boot(request.home, serve)
+        if before.systemd:
+            made = first_account(
+                request
+            )  # here, where a person reads it: what the unit prints stands in the journal, for all who read that
+    try:
+        compose.install_boot(request.home, serve)
+    except Refusal:
+        if made is not None:
+            request.screen.note(say("password for admin: {password}", password=made.reveal()))
+        raise
     seen = compose.boot_seen(request.home)
     so = before.current and before.active and serve in (None, before.serve)
-    first = say("nothing to change: it is so already") if so else say("{unit} is installed", unit=seen.unit)
-    request.screen.answer(shape(seen), lambda: [first, *_lines(seen)])
+    first: list[Text] = [say("nothing to change: it is so already") if so else say("{unit} is installed", unit=seen.unit)]
+    if made is not None:
+        first += [say("password for admin: {password}", password=made.reveal()), say("it is not shown again")]
+    shown = {"password": made.reveal()} if made is not None else {}
+    request.screen.answer({**shape(seen), **shown}, lambda: [*first, *_lines(seen)])
 
 
 @verb("service status", example="howdah service status --json")

@@ -61,8 +61,8 @@ class People:
         made = None if password is not None else self.passwords.make()
         chosen = check_account_password(password.reveal()) if password is not None else made
         assert chosen is not None
-        self.register.put(Account(FIRST, "admin", self.passwords.digest(chosen), since=self.now()))
-        return made
+        first = self.register.put_first(Account(FIRST, "admin", self.passwords.digest(chosen), since=self.now()))
+        return made if first else None
 
     def all(self) -> tuple[Account, ...]:
         """Return everybody who may enter."""

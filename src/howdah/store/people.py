@@ -101,6 +101,17 @@ class SqlitePeople:
                 *(account.name, account.role, account.secret.reveal(), account.language, account.theme, account.since),
             )
 
+    def put_first(self, account: Account) -> bool:
+        """Write an account down if there is none at all; tell whether it was."""
+        with self._file.writing():
+            return bool(
+                self._file.run(
+                    "INSERT INTO account (name, role, secret, since) SELECT ?, ?, ?, ? "
+                    "WHERE NOT EXISTS (SELECT 1 FROM account) RETURNING 1",
+                    *(account.name, account.role, account.secret.reveal(), account.since),
+                )
+            )
+
     def drop(self, name: str) -> None:
         """Drop an account with everything by which it could enter."""
         with self._file.writing():
