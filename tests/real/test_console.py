@@ -221,6 +221,9 @@ def test_who_may_do_what(here: Place, served: Served) -> None:
     reader, stranger = Browser(served.port), Browser(served.port)
     assert reader.sign_in("rita", made.reveal()) == 303
     assert reader.ask("/instances/shop")[0] == 200
+    for path in ("parameters", "extensions/pooler", "databases", "users", "security"):
+        status, text, _ = reader.ask(f"/instances/shop/{path}")
+        assert status == 200 and not re.search(r'name="do" value="(?!search)', text), f"{path} offers nothing that a reader may not do"
     assert stranger.ask("/instances/shop") == (303, "", "/sign-in?to=/instances/shop")
     for path in ("/create", "/instances/shop/delete", "/audit"):
         assert reader.ask(path)[0] == 403, path

@@ -12,7 +12,7 @@ _PARAMETERS = (
         maximum=1_073_741_823,
         default="5000",
         context="postmaster",
-        description="Sets the maximum number of statements tracked by pg_stat_statements.",
+        description=str(say("Sets the maximum number of statements tracked by pg_stat_statements.")),
     ),
     Parameter(
         "pg_stat_statements.track",
@@ -20,14 +20,14 @@ _PARAMETERS = (
         choices=("none", "top", "all"),
         default="top",
         context="superuser",
-        description="Selects which statements are tracked by pg_stat_statements.",
+        description=str(say("Selects which statements are tracked by pg_stat_statements.")),
     ),
     Parameter(
         "pg_stat_statements.track_utility",
         "bool",
         default="on",
         context="superuser",
-        description="Selects whether utility commands are tracked by pg_stat_statements.",
+        description=str(say("Selects whether utility commands are tracked by pg_stat_statements.")),
     ),
 )
 

@@ -192,7 +192,9 @@ def _field(visit: Visit, entry: Extension, name: str, typed: str, chosen: str, e
         choices = ("on", "off") if brought.type == "bool" else brought.choices
         how = "restart" if brought.context == "postmaster" else "reload"
         least, most = int(brought.minimum or 0), int(brought.maximum or 0)
-        return Field(name, typed, brought.default or "", brought.description, choices, False, least, most, visit.say.how(how), error)
+        return Field(
+            name, typed, brought.default or "", visit.say(brought.description), choices, False, least, most, visit.say.how(how), error
+        )
     one = entry.settings[name]
     choices = ("1", "0") if one.kind == "boolean" else one.choices
     return Field(
