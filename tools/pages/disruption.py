@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-MEASURED = Path(__file__).resolve().parent.parent / "bench" / "disruption.json"
+MEASURED = Path(__file__).resolve().parent.parent.parent / "bench" / "disruption.json"
 TITLE = "What happens to my clients when…"
 HEAD = """Each row was made under load, again and again, with numbered writes: what was acknowledged is there once, whatever was done
 meanwhile. *Wait* is the longest time that any client waited for a commit, the middle one of the rounds; in brackets what the same

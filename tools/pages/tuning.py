@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = ROOT / "docs" / "how-to" / "tune-the-pooler.md"
 _PLACE = re.compile(r"(<!-- measured: (\w+) -->\n)(.*?)(<!-- measured -->)", re.DOTALL)
 
