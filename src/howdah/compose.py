@@ -176,9 +176,9 @@ def advise(home: Path, want: Instance, seconds: float) -> tuple[Watched, Advice]
 
 def pooled_sessions(home: Path, want: Instance) -> tuple[tuple[Session, str], ...]:
     """Return who is with the pooler, and how it sees each encrypted ('' where it does not); for its own system user, and root."""
-    from howdah.host import pooler
+    from howdah.host import generations
 
-    return pooler.sessions(local_host(home).layout(want.id))
+    return generations.sessions(local_host(home).layout(want.id))
 
 
 def older(home: Path, want: Instance) -> tuple[Older, ...]:

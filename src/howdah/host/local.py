@@ -32,6 +32,7 @@ from howdah.host import (
     databases,
     disk,
     files,
+    generations,
     installed,
     lookup,
     outside,
@@ -43,6 +44,7 @@ from howdah.host import (
     process,
     pulse,
     rehearsal,
+    retirement,
     roles,
     sessions,
     sight,
@@ -126,7 +128,7 @@ class LocalHost(LocalWatch):
             disk=lambda: disk.look(layout),
             server=lambda: self._server(want, direct.begin),
             inside=lambda: sight.inside(self.seat(want)),
-            pooler=lambda: pooler.generations(layout),
+            pooler=lambda: generations.row(layout),
             wire=lambda hop: direct.result() if hop == "direct" else outside.seen(want, hop),
             people=lambda server: self._people(want, server),
         )
@@ -307,7 +309,7 @@ class LocalHost(LocalWatch):
     def start_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
         """Try the files, start a generation; the first, beside which none serves that could suffer, is its own trial."""
         seat = self._pool_seat(want)
-        if pooler.numbers_before(seat.layout, number):
+        if generations.numbers_before(seat.layout, number):
             pooler.attempt(seat, wanted, self._probe(want))
             pooler.start(seat, want, number, wanted)
         else:
@@ -315,7 +317,7 @@ class LocalHost(LocalWatch):
 
     def steer_pooler(self, want: Instance, number: int) -> None:
         """Send new logins to a generation again."""
-        pooler.steer(self.layout(want.id), number)
+        generations.steer(self.layout(want.id), number)
 
     def change_pooler(self, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
         """Try the files, put them in place, reload, prove."""
@@ -343,7 +345,7 @@ class LocalHost(LocalWatch):
 
     def retire_pooler(self, want: Instance, number: int, *, leaving: Leaving) -> int:
         """End a generation."""
-        return pooler.retire(self._pool_seat(want), number, leaving)
+        return retirement.retire(self.layout(want.id), number, leaving)
 
     def remove_pooler(self, want: Instance) -> None:
         """Take the pooler's keys and files away."""
@@ -357,7 +359,7 @@ class LocalHost(LocalWatch):
     def end_plaintext(self, want: Instance, hop: Hop) -> int:
         """End sessions without TLS."""
         if hop == "pooled":
-            return pooler.end_plaintext(self._pool_seat(want))
+            return retirement.end_plaintext(self.layout(want.id))
         return sessions.end_plaintext(self.seat(want))
 
     # ------------------------------------------------------------------------------------------ passwords

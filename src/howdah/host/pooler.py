@@ -1,4 +1,4 @@
-"""The pooler's steps on this machine: try, start, change, reload, retire a generation; and see the row of generations as it is.
+"""The pooler's steps on this machine: try, start, change and reload a generation.
 
 What a generation is and how it is driven lies in `pgbouncer`, `admin` and `trial`; here they meet the wanted files and the proof over the
 wire. Nothing here decides whether a step is due.
@@ -6,8 +6,6 @@ wire. Nothing here decides whether a step is due.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,23 +13,17 @@ from pathlib import Path
 
 from howdah import wire
 from howdah.core import files as texts
-from howdah.core.host import Later, Leaving, Refused, WantedFile
-from howdah.core.instance import PROBE_ROLE, Instance
-from howdah.core.lanes import Lane
+from howdah.core.host import Refused, WantedFile
+from howdah.core.instance import Instance
 from howdah.core.layout import Layout
-from howdah.core.observed import FileSeen, Generation, Session
 from howdah.errors import Failed, Lacking, Refusal
-from howdah.host import addresses, admin, disk, files, installed, outside, pgbouncer, process, steering, trial, vacancy
+from howdah.host import addresses, admin, files, generations, installed, outside, pgbouncer, process, retirement, trial
 from howdah.host.accounts import Account
 from howdah.host.installed import Binary
 from howdah.host.keeper import Plan
 from howdah.phrase import Phrase, say
 
-# how long a new generation's start waits for the clients of the older one that are about to leave anyway
-_LEAVING_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
-_CLOSING_SECONDS = 1.0
-_BETWEEN_TRIES = 0.05
 
 
 @dataclass(frozen=True)
@@ -51,88 +43,6 @@ class PoolSeat:
         if path is None:
             raise Failed("no_pgbouncer", say("cannot find PgBouncer on this machine"), say("sudo apt-get install pgbouncer"))
         return installed.binary(path)
-
-
-def living(layout: Layout) -> set[int]:
-    """Return the numbers of the generations that have a process, also where the directory was removed."""
-    start = os.path.realpath(layout.pool) + "/g"
-    places = {place[len(start) :].partition(".")[0] for place in process.standing() if place.startswith(start)}
-    return {int(number) for number in places if number.isdigit()}
-
-
-def present(layout: Layout) -> list[int]:
-    """Return the numbers of the generations that have a directory or a process: one whose directory was removed still serves."""
-    return sorted({*pgbouncer.numbers(layout.pool), *living(layout)})
-
-
-def generations(layout: Layout) -> tuple[Generation, ...]:
-    """Look at every generation."""
-    return tuple(_generation(layout, number) for number in present(layout))
-
-
-def _generation(layout: Layout, number: int) -> Generation:
-    directories = pgbouncer.lanes(layout.pool, number)
-    seen = [pgbouncer.look(each) for each in directories]
-    first, members = seen[0], [each.member for each in seen if each.member is not None]
-    clients = [client for each in seen if each.reachable for client in _sessions(each.directory)]
-    config, *further = ({name: value for name, (value, _) in each.config.items()} for each in seen)
-    return Generation(
-        number=number,
-        keeper=all(each.keeper is not None for each in seen),
-        proven=first.steering or (first.taken and not numbers_before(layout, number)),
-        steered=(present(layout) == [number] and not further) or steering.holds(directories[0]),
-        alive=len(members) == len(seen),
-        reachable=all(each.reachable for each in seen),
-        identity=",".join(f"{each.pid}-{each.started}" for each in members),
-        version=min(each.version for each in seen),
-        files=_files(layout, directories),
-        config=config,
-        further=tuple(further),
-        fixed=frozenset(name for name, (_, changeable) in first.config.items() if not changeable),
-        routes=frozenset((each.host, each.port) for lane in seen for each in lane.databases if each.host),
-        loaded=" ".join(each.digest for each in seen),
-        replaced=tuple(sorted({name for each in members for name in process.replaced(each.pid)})),
-        addresses=first.plan.addresses if first.plan else (),
-        bounded=all(pgbouncer.bounded(each.plan) for each in seen),
-        halted=tuple(dict.fromkeys(name for each in seen for name in (*each.halted, *(("*",) if each.paused else ())))),
-        clients=tuple(session for session, _ in clients),
-        plaintext=tuple(session for session, tls in clients if not tls and session.address != "unix"),
-    )
-
-
-def numbers_before(layout: Layout, number: int) -> list[int]:
-    """Return the generations older than this one."""
-    return [each for each in present(layout) if each < number] if number > 1 else []
-
-
-def _files(layout: Layout, directories: Sequence[Path]) -> Mapping[str, FileSeen]:
-    paths = {Lane(0, each, 0).file: directory / "pgbouncer.ini" for each, directory in enumerate(directories, 1)}
-    paths |= {path.name: path for path in layout.pool.glob("hba.*")}
-    return {name: found for name, path in paths.items() if (found := disk.seen_file(path)) is not None}
-
-
-def sessions(layout: Layout) -> tuple[tuple[Session, str], ...]:
-    """Return every client's session, each beside the protocol and cipher by which its pooler sees it encrypted, '' for one in clear."""
-    return tuple(found for directory in pgbouncer.directories(layout.pool) for found in _asked(directory))
-
-
-def _sessions(directory: Path) -> list[tuple[Session, str]]:
-    try:
-        return _asked(directory)
-    except Refusal:
-        return []  # it went silent between two looks: the next pass sees that
-
-
-def _asked(directory: Path) -> list[tuple[Session, str]]:
-    found = admin.clients(directory)
-    # "(nouser)" is a connection that has not said who it is (objects.c): no session yet, and perhaps on its way to TLS
-    return [(_session(each), each.tls) for each in found if each.user not in (PROBE_ROLE, "(nouser)")]
-
-
-def _session(client: admin.Client) -> Session:
-    identity = client.id or str(client.port)
-    application = client.application_name.removesuffix(f" - {client.address}:{client.port}")  # application_name_add_host
-    return Session("pooled", client.user, client.database, application, client.address, identity, client.since)
 
 
 def prepare(seat: PoolSeat) -> None:
@@ -173,16 +83,11 @@ def start(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFi
     for lane in _lanes(seat, number, wanted):
         pgbouncer.await_generation(lane.directory)
         if (fault := _misread(lane)) is not None:
-            retire(seat, number, "now")
+            retirement.retire(seat.layout, number, "now")
             raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
-    steer(seat.layout, number)
-    for each in numbers_before(seat.layout, number)[-1:]:
-        _let_leave(pgbouncer.lanes(seat.layout.pool, each))
-
-
-def steer(layout: Layout, number: int) -> None:
-    """Send new logins to a generation, by turns to its processes."""
-    steering.steer(pgbouncer.lanes(layout.pool, number))
+    generations.steer(seat.layout, number)
+    for each in generations.numbers_before(seat.layout, number)[-1:]:
+        retirement.let_leave(pgbouncer.lanes(seat.layout.pool, each))
 
 
 @dataclass(frozen=True)
@@ -244,10 +149,10 @@ def start_first(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[Wa
     except Failed as failed:
         fault = failed.message
     if fault is not None:
-        retire(seat, number, "now")
+        retirement.retire(seat.layout, number, "now")
         attempt(seat, wanted, login)  # it hears what PgBouncer says before it opens its log
         raise Refused("refused_by_pgbouncer", say("PgBouncer refuses this: {reason}", reason=fault))
-    steer(seat.layout, number)
+    generations.steer(seat.layout, number)
 
 
 def _begun(seat: PoolSeat, want: Instance, lane: _Lane) -> bool:
@@ -257,7 +162,7 @@ def _begun(seat: PoolSeat, want: Instance, lane: _Lane) -> bool:
 def _check_port(seat: PoolSeat, want: Instance) -> None:
     """Refuse a port that is another's: SO_REUSEPORT lets any two processes of one user share it, also those of two homes."""
     holder = addresses.port_holder(want.pooled.listen, seat.port)
-    if holder is not None and not living(seat.layout):  # else it is ours already
+    if holder is not None and not generations.living(seat.layout):  # else it is ours already
         hint = say("choose other addresses or another port, or end that process")
         raise Refused("port_lost", say("cannot use port {port}: {holder} has it", port=seat.port, holder=holder), hint)
 
@@ -266,13 +171,6 @@ def bound_logs(seat: PoolSeat) -> None:
     """Keep every generation's logs within today's limits."""
     for directory in pgbouncer.directories(seat.layout.pool):
         pgbouncer.bound(directory, seat.account)
-
-
-def _let_leave(directories: Sequence[Path]) -> None:
-    for directory in directories:
-        if pgbouncer.look(directory).reachable:  # else that is why it is replaced
-            with contextlib.suppress(Refusal):
-                admin.drain(directory, seconds=_LEAVING_SECONDS / len(directories))
 
 
 def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedFile]) -> None:
@@ -349,72 +247,3 @@ def _words(directory: Path) -> str:
     lines = process.tail(directory / "log", 50)
     told = [line for line in lines if trial.complaint([line]) is not None]
     return (told or lines or ["none"])[-1]
-
-
-def retire(seat: PoolSeat, number: int, leaving: Leaving) -> int:
-    """End a generation and take its directories away; return how many clients were connected then. `Later` where one came in instead."""
-    directories, left = pgbouncer.lanes(seat.layout.pool, number), 0
-    for directory in _standing(seat.layout, number, directories):
-        # One by one: until the newest is steered to again, those that are left of this generation may be given logins
-        if leaving != "now":
-            _let_leave([directory])
-        if leaving == "empty":
-            _close_empty(directory)
-        else:
-            left += len(_sessions(directory))
-            _close(directory)
-        _steer_again(seat.layout)
-    for directory in reversed(directories):  # the first one last: by it the generation is known
-        files.remove(directory)
-    return left
-
-
-def _close_empty(directory: Path) -> None:
-    """End a generation at a moment when nobody is in it, or raise `Later`: who still logs in at a port that is given up is never cut."""
-    deadline = time.monotonic() + _LEAVING_SECONDS
-    while not _close(directory, empty=True):
-        if time.monotonic() > deadline:
-            raise Later("pooler_in_use", say("cannot end an older PgBouncer: clients log in there"))
-        time.sleep(_BETWEEN_TRIES)
-
-
-def _standing(layout: Layout, number: int, directories: Sequence[Path]) -> list[Path]:
-    """Return the directories of a generation's processes, also those that were removed while a process works there."""
-    start = os.path.realpath(layout.generation(number))
-    removed = {Path(place) for place in process.standing() if place.startswith(f"{start}.")}
-    return [*directories, *sorted({layout.pool / each.name for each in removed} - {*directories})]
-
-
-def _close(directory: Path, *, empty: bool = False) -> bool:
-    """End a generation, and see its sockets leave: a process that has ended may be listening for a moment yet (Linux 6.18).
-
-    False where it was to be ended `empty`, and is not.
-    """
-    plan, lived = pgbouncer.read_plan(directory), pgbouncer.quick_look(directory).member is not None
-    groups = plan.addresses if plan is not None and lived else ()
-    before = [steering.members(group) for group in groups]
-    if empty and not vacancy.end_empty(directory):
-        return False
-    pgbouncer.stop_generation(directory)
-    process.wait_until(lambda: all(steering.members(group) < then for group, then in zip(groups, before, strict=True)), _CLOSING_SECONDS)
-    return True
-
-
-def _steer_again(layout: Layout) -> None:
-    """Have the newest look for its place, which may be another since one has gone; where it cannot, the next pass sees to it."""
-    for newest in pgbouncer.numbers(layout.pool)[-1:]:
-        directory = layout.generation(newest)
-        if pgbouncer.steering(directory) and not steering.holds(directory):
-            with contextlib.suppress(Failed):
-                steer(layout, newest)
-
-
-def end_plaintext(seat: PoolSeat) -> int:
-    """End every pooled session without TLS, one by one, and return how many; needs PgBouncer 1.24."""
-    ended = 0
-    for directory in pgbouncer.directories(seat.layout.pool):
-        for client in admin.clients(directory):
-            if not client.tls and client.address != "unix":
-                admin.kill_client(directory, client.id)
-                ended += 1
-    return ended
