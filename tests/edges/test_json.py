@@ -91,7 +91,8 @@ SHAPES: Mapping[str, Any] = {
     "Program": versions.shape([USED])[0],
     "Weakness": versions.shape([USED])[0]["weaknesses"][0],
     "Older program": upkeep.older_shape([Older("postgresql", "15.17", "15.18", ("postgres",))], "shop")[0],
-    "Service": service.shape(BootSeen(True, False, "howdah.service", ("/etc/systemd/system/howdah.service",))) | {"removed": []},
+    "Service": service.shape(BootSeen(True, False, "howdah.service", ("/etc/systemd/system/howdah.service",)))
+    | {"password": "", "removed": []},
     "Room": upkeep.room_shape(Room(1, 2, 3, 4, 5, 6)),
     "Endpoint": shapes.reach(WANT, endpoints(WANT)[0], SEEN.quick.days_left),
     "Change": shapes.change(CHANGED, None),
