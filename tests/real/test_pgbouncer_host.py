@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -388,6 +389,20 @@ def test_no_login_is_lost_in_five_changes_of_generation(pool: Pool) -> None:
     pool.under_load(change_five_times)
     assert pool.failures == []
     assert pool.logins > 0
+
+
+def test_a_client_that_gave_up_while_nothing_was_read_of_it_is_not_in(pool: Pool) -> None:
+    directory = pool.start("g1")
+    with pgbouncer.enter(directory) as asked:
+        asked.ask("PAUSE")
+    port = pool.plan.addresses[0][1]
+    body = b"\0\3\0\0user\0postgres\0database\0postgres\0\0"
+    with socket.create_connection(("127.0.0.1", port), 5) as waiting:  # for a server, which the pause withholds
+        waiting.sendall(struct.pack("!I", len(body) + 4) + body)
+        assert process.wait_until(lambda: len(admin.clients(directory)) == 1, 5)
+        assert not vacancy.end_empty(directory), "it waits, and is in"
+        waiting.sendall(b"X\0\0\0\4")
+    assert process.wait_until(partial(vacancy.end_empty, directory), 5)
 
 
 def test_any_number_of_generations_serve_and_the_newest_gets_the_logins_whoever_goes(pool: Pool) -> None:

@@ -20,6 +20,7 @@ from howdah.host.pgbouncer import Running
 from howdah.host.process import Process
 
 _SECONDS = 3.0
+_CLOSE_WAIT = "08"  # include/net/tcp_states.h
 _HANGS_SECONDS = 10.0  # a busy machine answers late, and whoever is in must not pay for that
 
 
@@ -55,8 +56,24 @@ def _still(member: Process) -> Iterator[None]:
 
 
 def _connections(pid: int) -> int:
-    """Count the network connections of a process: its sockets but those that listen, and those of this machine's own kind."""
+    """Count the clients that a process has: its sockets but those that listen, those of this machine's own kind, and those that a client
+    has left while the process reads nothing of them (CLOSE_WAIT), which it may hold until client_login_timeout.
+    """
     held = {found[len("socket:[") : -1] for found in process.opened(pid) if found.startswith("socket:[")}
     listeners = {str(inode) for family in (socket.AF_INET, socket.AF_INET6) for *_, inode in listening(family)}
     local = {line.split()[6] for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]}
-    return len(held - listeners - local)
+    engaged = held - listeners - local
+    return len(engaged - _left()) if engaged else 0
+
+
+def _left() -> set[str]:
+    """Return the inodes of the sockets whose other end has closed: its last byte was sent, and nobody waits there for an answer."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in _table(Path("/proc/net", name))]
+    return {fields[9] for fields in lines if fields[3] == _CLOSE_WAIT}
+
+
+def _table(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()[1:]
+    except FileNotFoundError:  # a kernel without IPv6
+        return []
