@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,6 +119,30 @@ def test_guesses_are_counted_for_a_name_and_for_an_address(people: People, clock
     enter(people), enter(people, "admin")
     outcomes = [(deed.account, deed.outcome) for deed in people.deeds(100)]
     assert outcomes.count(("anna", "wrong_password")) == 5 and ("anna", "too_many_tries") in outcomes
+
+
+def test_guesses_at_the_same_time_are_all_counted(people: People, clock: Clock, tmp_path: Path) -> None:
+    together = threading.Barrier(12)
+
+    def guess(_: int) -> str:
+        mine = People(open_people(tmp_path / "home"), Argon2(), clock)  # as each worker of the console has its own
+        try:
+            together.wait(30)
+            mine.sign_in("anna", WRONG, "192.0.2.1", "a program")
+        except (Invalid, Unavailable) as refusal:
+            return refusal.code
+        finally:
+            mine.register.close()
+        return "in"
+
+    with ThreadPoolExecutor(12) as guessers:
+        told = Counter(guessers.map(guess, range(12)))
+    assert told == {"wrong_password": 5, "too_many_tries": 7}
+
+
+def test_who_knows_the_password_uses_up_no_tries(people: People) -> None:
+    for _ in range(30):
+        enter(people)
 
 
 def test_somebody_stays_admin(people: People) -> None:

@@ -103,13 +103,13 @@ class People:
 
     def change_own_password(self, visitor: Visitor, old: Secret, new: Secret) -> None:
         """Change one's own password; all other sessions end."""
-        key = f"{visitor.account.name} in a session"
-        if self.register.failures(key, self.now() - TRIES_SECONDS) >= PAIR_TRIES:
+        key, now = f"{visitor.account.name} in a session", self.now()
+        if not self.register.attempt({key: PAIR_TRIES}, now - TRIES_SECONDS, now):
             message = say("cannot change the password: too many failures; wait {minutes} minutes", minutes=_TRIES_MINUTES)
             raise Unavailable("too_many_tries", message)
         if not self.passwords.right(visitor.account.secret, old):
-            self.register.fail((key,), self.now())
             raise Invalid("wrong_password", say("cannot change the password: the present one is another"))
+        self.register.withdraw((key,), now)
         self.set_password(visitor.account.name, new)
         self.register.open(visitor.entry)
 
@@ -139,18 +139,18 @@ class People:
 
     def sign_in(self, name: str, password: Secret, address: str, program: str) -> Secret:
         """Let somebody in; return what the browser carries. After five failures in a quarter of an hour it refuses unasked."""
-        now, limits = self.now(), {f"{name[:80]} from {address}": PAIR_TRIES, f"from {address}": ADDRESS_TRIES, name[:80]: NAME_TRIES}
-        keys = tuple(limits)
-        if any(self.register.failures(key, now - TRIES_SECONDS) >= most for key, most in limits.items()):
+        now, pair = self.now(), f"{name[:80]} from {address}"
+        limits = {pair: PAIR_TRIES, f"from {address}": ADDRESS_TRIES, name[:80]: NAME_TRIES}
+        if not self.register.attempt(limits, now - TRIES_SECONDS, now):
             self._write(name, address, "sign in", "", "too_many_tries")
             message = say("cannot sign in: too many failures; wait {minutes} minutes", minutes=_TRIES_MINUTES)
             raise Unavailable("too_many_tries", message)
         found = self.register.account(name)
         if not self.passwords.right(found.secret if found is not None else None, password) or found is None:
-            self.register.fail(keys, now)
             self._write(name, address, "sign in", "", "wrong_password")
             raise Invalid("wrong_password", say("cannot sign in: the name or the password is wrong"))
-        self.register.pardon(keys[0])
+        self.register.withdraw(limits, now)
+        self.register.pardon(pair)
         carried = self._enter(found, "session", program, now + SESSION_SECONDS, address)
         self._write(name, address, "sign in", "", "done")
         return carried

@@ -6,7 +6,7 @@ very many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -154,16 +154,28 @@ class SqlitePeople:
 
     # -- who tries passwords
 
-    def failures(self, key: str, since: float) -> int:
-        """Return how often somebody has failed since a moment."""
-        return int(self._file.run("SELECT count(*) FROM failure WHERE key = ? AND at >= ?", key, since)[0][0])
+    def attempt(self, limits: Mapping[str, int], since: float, now: float) -> bool:
+        """Note a failure under each key, unless one of them has its most since a moment; tell whether it was noted.
 
-    def fail(self, keys: tuple[str, ...], now: float) -> None:
-        """Note a failure under each key."""
+        It is noted before the password is looked at, so that guesses made at the same time are counted, too.
+        """
         with self._file.writing(durable=False):
             self._file.run("DELETE FROM failure WHERE at < ?", now - 86_400)
-            for key in keys:
+            if any(self._failures(key, since) >= most for key, most in limits.items()):
+                return False
+            for key in limits:
                 self._file.run("INSERT INTO failure (key, at) VALUES (?, ?)", key, now)
+            return True
+
+    def _failures(self, key: str, since: float) -> int:
+        return int(self._file.run("SELECT count(*) FROM failure WHERE key = ? AND at >= ?", key, since)[0][0])
+
+    def withdraw(self, keys: Iterable[str], now: float) -> None:
+        """Take back one failure of that moment under each key: it was none."""
+        one = "DELETE FROM failure WHERE rowid IN (SELECT rowid FROM failure WHERE key = ? AND at = ? LIMIT 1)"
+        with self._file.writing(durable=False):
+            for key in keys:
+                self._file.run(one, key, now)
 
     def pardon(self, key: str) -> None:
         """Forget the failures under a key."""
