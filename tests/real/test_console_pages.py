@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
-from tests.real.instances import Place, asks, place
-from tests.real.served import Served, begin, chromium_here, enter, serving, whole_weight
+from tests.real.instances import DATABASE, Place, asks, place
+from tests.real.served import Served, begin, enter, whole_weight
 
 from howdah import compose
 from howdah.host import installed
-
-
-@pytest.fixture(scope="module")
-def served(here: Place) -> Iterator[Served]:
-    with serving(here.home) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with chromium_here() as opened:
-        yield opened
 
 
 def wrong(page: Page, field: str) -> str:
@@ -134,6 +121,25 @@ def test_the_catalogue_is_searched_and_leafed_through_in_both_languages(chromium
     page.select_option("#category", "Write-Ahead Log / Checkpoints")
     page.locator(".found", has_text="max_wal_size").wait_for()
     assert page.locator(".found").count() == 6
+    page.context.close()
+
+
+def test_the_budget_moves_with_what_is_typed_and_counts_a_pool_for_each_user(chromium: Chromium, served: Served, here: Place) -> None:
+    here.service.add_user("shop", "second", [DATABASE], None, asks("users add"))
+    page = enter(chromium, served)
+    page.goto("/instances/shop/extensions/pooler")
+    words, bar = page.locator("#budget-words"), page.locator("#bar-servers")
+    page.locator("summary", has_text="More settings").click()
+    page.fill("#set-max_db_connections", "1000")
+    page.fill("#set-default_pool_size", "10")
+    expect(words).to_contain_text("10 → 20 / ")
+    narrow = float(bar.get_attribute("width") or 0)
+    page.fill("#set-default_pool_size", "500")
+    expect(words).to_contain_text("500 → 1,000 / ")
+    assert 0 < narrow < float(bar.get_attribute("width") or 0) and "over" in (bar.get_attribute("class") or "")
+    page.fill("#set-max_db_connections", "30")
+    expect(words).to_contain_text("500 → 30 / ")
+    here.service.delete_user("shop", "second", asks("users delete"))
     page.context.close()
 
 

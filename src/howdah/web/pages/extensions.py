@@ -78,6 +78,7 @@ class Budget:
     clients: int
     files: int
     own: int
+    users: tuple[int, ...]  # of each database: a pool is made for each pair
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,7 @@ def _budget(visit: Visit, want: Instance) -> Budget:
         clients=budget.largest_clients(want, facts),
         files=facts.nofile,
         own=_DESCRIPTORS,
+        users=tuple(sum(base.name in user.databases for user in want.users) or 1 for base in want.databases) or (1,),
     )
 
 

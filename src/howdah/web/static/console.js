@@ -25,13 +25,15 @@
     const said = (count) => count.toLocaleString(document.documentElement.lang);
     const draw = () => {
       const all = Number(box.dataset.connections), pool = number("set-default_pool_size"), room = all - Number(box.dataset.reserved);
+      const most_of_one = number("set-max_db_connections") || Infinity;
+      const servers = box.dataset.users.split(" ").reduce((sum, users) => sum + Math.min(pool * Number(users), most_of_one), 0);
       const clients = number("set-max_client_conn"), most = Number(box.dataset.clients);
       const bar = (id, share) => { const at = document.getElementById(id); at.setAttribute("width", Math.min(share * 100, 100).toFixed(1)); at.classList.toggle("over", share > 1); };
-      bar("bar-servers", room > 0 ? pool / room : 1);
+      bar("bar-servers", room > 0 ? servers / room : 1);
       bar("bar-clients", most > 0 ? clients / most : 1);
-      document.getElementById("budget-words").textContent = `default_pool_size ${said(pool)} / ${said(room)} · max_client_conn ${said(clients)} / ${said(most)}`;
+      document.getElementById("budget-words").textContent = `default_pool_size ${said(pool)} → ${said(servers)} / ${said(room)} · max_client_conn ${said(clients)} / ${said(most)}`;
     };
-    document.querySelectorAll("#set-default_pool_size, #set-max_client_conn").forEach((input) => input.addEventListener("input", draw));
+    document.querySelectorAll("#set-default_pool_size, #set-max_client_conn, #set-max_db_connections").forEach((input) => input.addEventListener("input", draw));
     draw();
   };
   // While one types, the server says what is wrong, beside the field that was touched; what it said on sending goes when that is mended.
