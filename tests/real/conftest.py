@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.real import heard
 from tests.real.instances import Place, place
+
+if TYPE_CHECKING:  # Playwright takes its time, and few tests need it
+    from playwright.sync_api import Browser as Chromium
+    from tests.real.served import Served
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +20,24 @@ def here() -> Iterator[Place]:
     with place() as made:
         made.create("shop")
         yield made
+
+
+@pytest.fixture(scope="module")
+def served(here: Place) -> Iterator[Served]:
+    """`howdah serve` on that place."""
+    from tests.real.served import serving
+
+    with serving(here.home) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """A real browser."""
+    from tests.real.served import chromium_here
+
+    with chromium_here() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session", autouse=True)

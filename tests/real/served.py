@@ -191,6 +191,11 @@ def enter(chromium: Chromium, served: Served, **options: Any) -> Page:
     return page
 
 
+def finished(page: Page) -> None:
+    """Wait until the operation that is shown is over; without scripts the page reloads itself."""
+    page.locator("#on").wait_for()
+
+
 def _own(url: str, served: Served) -> None:
     assert url.startswith((served.url, "data:")), url
 

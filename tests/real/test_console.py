@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page
-from tests.real.instances import Place, place
-from tests.real.served import ADMIN, PAGES, Browser, Served, begin, chromium_here, enter, serving, wait
+from tests.real.instances import Place
+from tests.real.served import ADMIN, PAGES, Browser, Served, begin, enter, finished, serving, wait
 from tests.real.servers import free_port
 
 from howdah import compose
@@ -31,30 +30,6 @@ WORDS = {
     },
 }
 HOSTILE = "\"><script>alert(1)</script>'{{7*7}}"
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
-    with place() as made:
-        made.create("shop")
-        yield made
-
-
-@pytest.fixture(scope="module")
-def served(here: Place) -> Iterator[Served]:
-    with serving(here.home) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with chromium_here() as opened:
-        yield opened
-
-
-def finished(page: Page) -> None:
-    """Wait until the operation that is shown is over; without scripts the page reloads itself."""
-    page.locator("#on").wait_for()
 
 
 @pytest.mark.parametrize(("language", "scripts"), [("en", False), pytest.param("ru", True, marks=pytest.mark.long)])

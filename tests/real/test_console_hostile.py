@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 import psycopg
-import pytest
-from tests.real.instances import Place, Voice, place
-from tests.real.served import ADMIN, Browser, Served, serving, wait
+from tests.real.instances import Place, Voice
+from tests.real.served import ADMIN, Browser, Served, wait
 
 from howdah import compose
 
@@ -49,19 +47,6 @@ class Reading(HTMLParser):
             self.forms[-1].typed |= own.get("type") not in ("hidden", "submit")
         elif self.forms and tag == "button" and own.get("name"):
             self.forms[-1].buttons.append((own["name"], own.get("value", "")))
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
-    with place() as made:
-        made.create("shop")
-        yield made
-
-
-@pytest.fixture(scope="module")
-def served(here: Place) -> Iterator[Served]:
-    with serving(here.home) as made:
-        yield made
 
 
 def crawl(someone: Browser, start: str = "/instances", most: int = 150) -> dict[str, str]:

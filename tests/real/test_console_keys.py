@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page
 from tests.real.instances import Place
-from tests.real.served import ADMIN, PASSWORD, Served, chromium_here, serving, wait
+from tests.real.served import ADMIN, PASSWORD, Served, wait
 
 _MOST_TABS = 120
 _FOCUSED = """(wanted) => {
     const at = document.activeElement, look = getComputedStyle(at);
     return at.matches(wanted) ? (look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2 ? "seen" : "unseen") : "";
 }"""
-
-
-@pytest.fixture(scope="module")
-def served(here: Place) -> Iterator[Served]:
-    with serving(here.home) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with chromium_here() as opened:
-        yield opened
 
 
 def reach(page: Page, wanted: str) -> None:

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser as Chromium
-from playwright.sync_api import Page
-from tests.real.instances import Place, Voice, place
-from tests.real.served import PAGES, begin, chromium_here, enter, wait
+from tests.real.instances import Place, Voice
+from tests.real.served import PAGES, begin, enter, finished, wait
 from tests.real.servers import free_port
 
 pytestmark = pytest.mark.alone
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    with chromium_here() as opened:
-        yield opened
-
-
-def finished(page: Page) -> None:
-    """Wait until the operation that is shown is over."""
-    page.locator("#on").wait_for()
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
-    with place() as made:
-        made.create("shop")
-        yield made
 
 
 def test_serve_is_killed_in_the_middle_and_the_page_goes_on(here: Place, chromium: Chromium) -> None:
@@ -52,7 +32,7 @@ def test_serve_is_killed_in_the_middle_and_the_page_goes_on(here: Place, chromiu
         served = begin(here.home, served.port)
         finished(page)  # the very page that was open, with nobody touching it
         told = [each for each in here.service.store.operations(here.want("second").id) if each.verb == "create"]
-        assert [each.outcome for each in told] == ["done"]
+        assert [(each.outcome, each.error) for each in told] == [("done", {})]
         page.goto(address)
         assert page.locator("pre code").count() == 0, "a secret that was shown is not shown again"
         page.goto("/instances/second")
