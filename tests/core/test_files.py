@@ -42,6 +42,17 @@ def ini(want: Instance, facts: Facts = FACTS, layout: Layout = LAYOUT) -> str:
     return next(each.text for each in files.pooler_files(want, layout, PAIR, facts) if each.name == "pgbouncer.ini")
 
 
+def test_between_no_tls_and_tls_both_are_taken() -> None:
+    lying, coming = ini(off(WANT)), ini(WANT)
+    between = files.either_way(lying, coming)
+    assert between is not None
+    # the old file's names and digest, so that whoever comes here next sees that it is not yet what is wanted
+    assert between.splitlines()[-1] == lying.splitlines()[-1]
+    assert "client_tls_sslmode = allow\n" in between
+    assert sorted({*between.splitlines()} - {*lying.splitlines()} - {*coming.splitlines()}) == ["client_tls_sslmode = allow"]
+    assert [files.either_way(*pair) for pair in ((coming, lying), (coming, coming), (lying, lying), (between, coming))] == [None] * 4
+
+
 # ── golden texts ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,15 +4,19 @@ when that was agreed to, ended. Once it is on, nobody comes in without it.
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+import struct
+import threading
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-from tests.real.instances import PASSWORD, NotAgreed, Place, Voice, asks, place, prove, scalar
+from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, asks, place, prove, scalar
 
 from howdah import wire
 from howdah.core.instance import HOPS, Hop
 from howdah.host import accounts
+from howdah.host.process import wait_until
 
 
 def test_off_and_on_by_reload_and_a_pooled_client_stays(here: Place) -> None:
@@ -30,6 +34,49 @@ def test_off_and_on_by_reload_and_a_pooled_client_stays(here: Place) -> None:
             assert scalar(kept, "SELECT pg_backend_pid()") == backend, "the same session, on the same server connection"
             prove(here)
     assert here.postmaster() == before
+
+
+def test_who_was_told_that_there_is_no_tls_still_gets_in_plainly(here: Place) -> None:
+    """libpq's `prefer` asks for TLS, hears no, and begins in plaintext: the change may come between the two."""
+    here.set({"ssl": "off"})
+    port, answers = here.want().hop_port("pooled"), list[bytes]()
+    assert port is not None
+    body = struct.pack("!I", 196608) + f"user\0{USER}\0database\0{DATABASE}\0\0".encode()
+    slow = _ask(port)
+    with slow.connection:
+        assert slow.answer == b"N"
+
+        def begin_late() -> None:
+            wait_until(lambda: _told_at(port) == b"S", 10)
+            slow.connection.sendall(struct.pack("!I", len(body) + 4) + body)
+            answers.append(slow.connection.recv(1))
+
+        late = threading.Thread(target=begin_late)
+        late.start()
+        try:
+            here.set({"ssl": "on"})
+        finally:
+            late.join()
+    assert answers == [b"R"]  # to prove who he is, and no error
+    assert "SSL required" in here.refused("pooled", sslmode="disable")
+
+
+class _Asked(NamedTuple):
+    connection: socket.socket
+    answer: bytes
+
+
+def _ask(port: int) -> _Asked:
+    """Ask for TLS as a client of PostgreSQL does, and hear the answer."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.sendall(struct.pack("!II", 8, 80877103))
+    return _Asked(connection, connection.recv(1))
+
+
+def _told_at(port: int) -> bytes:
+    asked = _ask(port)
+    asked.connection.close()
+    return asked.answer
 
 
 @pytest.mark.parametrize("hop", HOPS)

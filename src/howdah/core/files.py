@@ -204,6 +204,18 @@ def pooler_tls(want: Instance, layout: Layout, pair: Pair) -> dict[str, str]:
     }
 
 
+def either_way(lying: str, coming: str) -> str | None:
+    """Return the file between one without TLS and one with it: the first, and TLS for who asks for it; None where no such turn is due.
+
+    Whoever asked a moment ago was told that there is no TLS here, and the next that he says he says in plaintext.
+    """
+    plain, offered = "client_tls_sslmode = disable\n", "client_tls_sslmode = require\n"
+    if plain not in lying or offered not in coming:
+        return None
+    lines = [line for line in coming.splitlines(keepends=True) if line.startswith("client_tls_")]
+    return lying.replace(plain, "".join(lines).replace(offered, "client_tls_sslmode = allow\n"))
+
+
 def pooler_ini(want: Instance, layout: Layout, pair: Pair, facts: Facts, lane: Lane) -> str:
     """Return pgbouncer.ini of one process: [databases] first, TLS at the top of [pgbouncer], the digest on the very last line.
 

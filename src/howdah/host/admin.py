@@ -149,6 +149,12 @@ def drain(directory: Path, *, seconds: float) -> int:
             between = min(between * 1.5, LONGEST_PAUSE_BETWEEN_LOOKS)
 
 
+def await_logins(directory: Path, seconds: float) -> None:
+    """Wait until no login is under way in PgBouncer, at most so long."""
+    with pgbouncer.enter(directory) as asked:
+        process.wait_until(lambda: not _connected(asked)[0], seconds)
+
+
 def _connected(asked: Console) -> tuple[int, int]:
     """Return how many clients are logging in, and how many there are in all, the console's own left out."""
     counts = {row["list"]: int(row["items"] or 0) for row in asked.ask("SHOW LISTS")}

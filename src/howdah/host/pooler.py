@@ -24,6 +24,8 @@ from howdah.host.keeper import Plan
 from howdah.phrase import Phrase, say
 
 _ANSWER_SECONDS = 5.0
+# how long one may take to begin in plaintext who was told to: a round trip; in a storm there is always another, who was told otherwise
+_TOLD_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedF
         for lane in _lanes(seat, number, wanted):
             path = lane.directory / "pgbouncer.ini"
             before[path] = files.read(path)
+            _let_in_either_way(seat, lane, before[path] or "")
             files.put(path, lane.ini, 0o600, seat.account)
             _reload(seat, want, lane)
     except Refusal as refusal:
@@ -191,6 +194,15 @@ def change(seat: PoolSeat, want: Instance, number: int, wanted: Sequence[WantedF
     for left in seat.layout.pool.glob("hba.*"):
         if left.name not in keep and len(pgbouncer.numbers(seat.layout.pool)) == 1:
             files.unlink(left)
+
+
+def _let_in_either_way(seat: PoolSeat, lane: _Lane, lying: str) -> None:
+    """Before a process requires TLS, have it take both, until whoever it told that there is none has said who he is."""
+    between = texts.either_way(lying, lane.ini)
+    if between is not None:
+        files.put(lane.directory / "pgbouncer.ini", between, 0o600, seat.account)
+        admin.reload(lane.directory)
+        admin.await_logins(lane.directory, _TOLD_SECONDS)
 
 
 def _put_back(seat: PoolSeat, before: Mapping[Path, str | None]) -> None:
