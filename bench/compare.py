@@ -29,7 +29,7 @@ from typing import Any
 
 from bench import arms, page
 from bench.arms import Arm
-from bench.costs import resident, spent
+from bench.costs import family, resident, spent
 from bench.crowd import crowd
 from bench.pooled import Measured, instance
 from bench.stopwatch import Figures, end, free_port, new_home, surroundings, timed
@@ -41,6 +41,8 @@ _LOGIN_CLIENTS = 8
 _SCALE = 5
 _LOGINS_AT_MOST = 40.0  # seconds that letting all clients in may take
 _BEHIND_SECONDS = 120.0  # for the rest of a row, and for what instances cost to make
+_ENDING_SECONDS = 5.0
+_AT_REST = 2 * arms.POOL + 20  # server processes: two poolers' and PostgreSQL's own
 _SLACK = 60  # seconds that pgbench may take beside its own
 
 
@@ -163,6 +165,7 @@ def take(
     if before > _LOGINS_AT_MOST:
         cell.words = f"left out: at {login.rate if login else 0:.0f} logins a second its clients alone take {before:.0f} s to come in"
         return
+    settled(server)
     used, began = (spent(arm.front), spent([server])), time.monotonic()
     ran = pgbench(arm, *options, seconds=seconds + before, script=script)
     if ran.words:
@@ -179,9 +182,16 @@ def take(
 
 
 def turned(ways: Sequence[Arm], number: int) -> list[Arm]:
-    """Return the ways in, each round beginning with another, for who comes after whom may matter."""
+    """Return the ways in, each round beginning with another, every second one backwards: who comes after whom may matter."""
     first = number % len(ways)
-    return [*ways[first:], *ways[:first]]
+    return [*ways[first:], *ways[:first]][:: -1 if number % 2 else 1]
+
+
+def settled(server: int) -> None:
+    """Wait until the server processes of who came before have ended: a thousand of them take a while, which is nobody else's."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while len(family([server])) > _AT_REST and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def logins(ways: Sequence[Arm], server: int, rounds: int, seconds: float) -> list[Cell]:

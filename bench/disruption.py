@@ -137,10 +137,11 @@ def table(rows: Sequence[Row]) -> str:
 def measured(rounds: int, pgbouncer: Path, other: Path) -> dict[str, Any]:
     """Measure so many rounds with a PgBouncer, or as many as there is time for; in each it is replaced by the other, and that by it."""
     home, rows, lost = new_home(), dict[str, Row](), list[int]()
-    where, began, done, longest = surroundings(), time.monotonic(), 0, 0.0
+    where, began, done, longest = "", time.monotonic(), 0, 0.0
     try:
         bed = copied(home, pgbouncer)
         os.environ.update(bed.environment)
+        where = surroundings()
         bed.create()
         while done < rounds and (spent := time.monotonic() - began) + longest < MINUTES * 60:
             print(f"PgBouncer {_shown(pgbouncer)}: round {done + 1} of {rounds}, after {spent:.0f} s", file=sys.stderr, flush=True)

@@ -136,7 +136,7 @@ def surroundings() -> str:
     now, system = time.strftime("%Y-%m-%d %H:%M", time.gmtime()), f"{memory} GiB; Linux {platform.release()}"
     lines = [
         f"{now} UTC; {os.cpu_count()} × {cpu}; {system}; load {load}",
-        f"Python {platform.python_version()}; {_says('/usr/sbin/pgbouncer')}; {_newest_postgres()}; uid {os.getuid()}",
+        f"Python {platform.python_version()}; {_pgbouncer()}; {_newest_postgres()}; uid {os.getuid()}",
     ]
     return "\n".join(lines)
 
@@ -146,6 +146,12 @@ def _says(program: str) -> str:
         return subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10).stdout.splitlines()[0]
     except OSError:
         return f"no {program}"
+
+
+def _pgbouncer() -> str:
+    from howdah.host import installed
+
+    return _says(str(installed.find_binary() or "pgbouncer"))
 
 
 def _newest_postgres() -> str:
