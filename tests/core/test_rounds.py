@@ -26,6 +26,7 @@ class Clockwork:
         self.shown: Hashable = "calm"
         self.outcome: Refusal | tuple[Line, ...] = ()
         self.passes: list[float] = []
+        self.refilled: list[float] = []
         self.asked: Operation | None = None
         self.generation, self.moves = WANT.generation, 0
         self.rounds = Rounds(lambda: cast(Births, self), cast(Any, self), now=lambda: self.time)
@@ -49,7 +50,12 @@ class Clockwork:
     def last(self, instance_id: str) -> Operation | None:
         return self.asked
 
-    def clear_trash(self) -> None: ...
+    def clear_trash(self) -> None:
+        raise Conflict("busy", say("somebody else is emptying it"))
+
+    def refill_spares(self) -> None:
+        self.refilled.append(self.time)
+
     def wake(self) -> None: ...
     def close(self) -> None: ...
 
@@ -150,3 +156,9 @@ def test_who_is_busy_is_asked_again_soon() -> None:
     clock = Clockwork()
     clock.outcome = Conflict("busy", say("busy"))
     assert len(clock.run(10)) >= 9
+
+
+def test_spares_are_seen_to_every_minute_whatever_becomes_of_the_trash() -> None:
+    clock = Clockwork()
+    clock.run(150)
+    assert [at - 1000 for at in clock.refilled] == [0, 60, 120]

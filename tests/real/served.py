@@ -120,7 +120,8 @@ def begin(home: Path, port: int = 0, *options: str, host: str = "127.0.0.1", und
     """Start it on a home; `under` is what executes it."""
     port = port or free_port()
     log = home / f"serve-{port}.log"
-    environment = {"PATH": os.environ["PATH"], "HOWDAH_HOME": str(home), "HOWDAH_ADMIN_PASSWORD": PASSWORD, "HOWDAH_LANG": "en", **settings}
+    own = {"HOWDAH_HOME": str(home), "HOWDAH_ADMIN_PASSWORD": PASSWORD, "HOWDAH_LANG": "en"}
+    environment = {"PATH": os.environ["PATH"], **own, "HOWDAH_SPARES": "0", **settings}  # nobody makes them behind a test's back
     environment |= {name: os.environ[name] for name in ("PYTHONPATH", "HOWDAH_PGBOUNCER", "HOWDAH_POSTGRES_BINDIRS") if name in os.environ}
     with log.open("ab") as into:
         command = [*under, sys.executable, "-P", "-m", "howdah", "serve", "--listen", f"{host}:{port}", *options]

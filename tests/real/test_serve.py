@@ -25,7 +25,7 @@ from tests.real.served import ADMIN, PASSWORD, Browser, Served, begin, serving, 
 
 from howdah.certificate import read_pem
 from howdah.errors import Conflict
-from howdah.host import pki, process
+from howdah.host import pki, process, spares
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +242,24 @@ def test_charts_go_on_after_a_restart_and_do_without_their_file(here: Place) -> 
         wait(lambda: "charts begin anew" in served.said(), 60, served.said)
         wait(lambda: measured(served), 60, served.said)
     file.unlink()
+
+
+def test_the_stock_of_spares_is_filled(here: Place) -> None:
+    major = here.want().version
+    assert spares.wanting(here.home, major)
+    with serving(here.home, HOWDAH_SPARES="1") as served:
+        wait(lambda: not spares.wanting(here.home, major), 120, served.said)
+        wait(lambda: not makers(here), 60, served.said)
+
+
+def makers(here: Place) -> list[int]:
+    """Return the processes that make spares for this home."""
+    home, found = f"HOWDAH_HOME={here.home}\0".encode(), list[int]()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if "spare" in process.cmdline(int(entry.name)) and home in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
 
 
 class _Stay(urllib.request.HTTPErrorProcessor):

@@ -29,7 +29,7 @@ from howdah.service.perthread import PerThread
 
 QUICK_SECONDS = 1.0
 FULL_SECONDS = 300.0
-_TRASH_SECONDS = 60.0
+_HOUSE_SECONDS = 60.0
 _BUSY_SECONDS = 1.0
 _LONGEST_BACKOFF = 300.0
 _PATIENT_TRIES = 3
@@ -104,7 +104,7 @@ class Rounds:
         self._began = time.time()
         self._ending = threading.Event()
         self._lock = threading.Lock()
-        self._trash_due = 0.0
+        self._house_due = 0.0
         self.pulse = Pulse()
 
     def stop(self) -> None:
@@ -156,9 +156,9 @@ class Rounds:
             if charge.due <= looked and not charge.at_work and not self._stood_down(charge):
                 charge.at_work = True
                 pool.submit(self._pass, instance_id, charge)
-        if self._trash_due <= looked:
-            self._trash_due = looked + _TRASH_SECONDS
-            pool.submit(self._clear_trash)
+        if self._house_due <= looked:
+            self._house_due = looked + _HOUSE_SECONDS
+            pool.submit(self._keep_house)
         self.pulse.rounds += 1
         self.pulse.last_round = looked
         self.pulse.quick_seconds += time.thread_time() - spent
@@ -257,9 +257,11 @@ class Rounds:
         charge.due = self._now() + charge.delay
         charge.rest = charge.due if charge.tries > _PATIENT_TRIES else 0.0
 
-    def _clear_trash(self) -> None:
-        with suppress(Refusal):
-            self._service().clear_trash()
+    def _keep_house(self) -> None:
+        """Empty the trash of what is old enough, and have missing spares made: whoever was to make them may have been killed."""
+        for chore in (self._service().clear_trash, self._service().refill_spares):
+            with suppress(Refusal):
+                chore()
 
 
 def _doubled(times: int, most: float) -> float:
