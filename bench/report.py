@@ -15,9 +15,10 @@ HEAD = """# How fast it is
 Written by `python -m bench.report`; each part also runs by itself: `python -m bench.create`, `bench.change`, `bench.start`, each
 with a number of rounds. Every round does each case once, in turn. The figures of one part were taken in one run and may be
 compared with each other, and with no others: on a busy machine all of them are larger, so the ratios and the processor time
-count. Beside it stand [`bench.compare`](compare.md) (direct, pooled, a PgBouncer tuned by hand and pgpool-II side by side: logins, throughput,
-memory, making an instance and the disruption table, as text, JSON and a page with plots), [`bench.crowd`](crowd.md) (ten thousand clients),
-`bench.disruption` (each change, each PgBouncer apart), [`bench.swap`](swap.md) (a storm of logins) and `bench.pools` (how large a pool).
+count. Beside it stand [`bench.compare`](compare.md) (direct, pooled, a PgBouncer tuned by hand and pgpool-II side by side: logins,
+throughput, memory, making an instance and the disruption table, as text, JSON and a page with plots), [`bench.crowd`](crowd.md) (ten
+thousand clients), `bench.disruption` (each change, each PgBouncer apart), [`bench.swap`](swap.md) (a storm of logins) and `bench.pools`
+(how large a pool).
 `bench.serve` is [the loop, kept running](serve.md), `bench.paint` [the console's pages](paint.md).
 
 The aims: a read command within 250 ms; a whole `create` with a spare sooner than bare `initdb -N` and a start; from the claim of
