@@ -53,22 +53,26 @@ def look(upper: Path, root: Path, bound: Collection[str]) -> Seen:
     """Return all that differs from the machine below: path and what is there now. What is as it is below is left out, as is what lies in
     the directories of the machine itself, where others write meanwhile.
     """
-    found = {f"/{path.relative_to(upper)}": told(path) for path in upper.rglob("*")}
+    found = {f"/{path.relative_to(upper)}": told(path) for path in below(upper)}
     changed = {name: said for name, said in found.items() if said != told(Path(name))}
-    in_memory = {f"/{path.relative_to(root)}": path for top in MEMORY for path in (root / top).rglob("*")}
+    in_memory = {f"/{path.relative_to(root)}": path for top in MEMORY for path in below(root / top)}
     theirs = tuple(f"{each}/" for each in bound)
     return {**changed, **{name: told(path) for name, path in in_memory.items() if not name.startswith(theirs)}}
 
 
+def below(top: Path) -> list[Path]:
+    """Return all that lies below a directory; one that goes away meanwhile, as a spare in the making does, is no error."""
+    return [Path(place, name) for place, directories, files in os.walk(top) for name in (*directories, *files)]
+
+
 def told(path: Path) -> str:
-    """Return kind, mode, owner and content of a path in one word; empty where nothing is."""
+    """Return kind, mode, owner and content of a path in one word; empty where nothing is, or no longer."""
     try:
         seen = path.lstat()
+        content = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""  # noqa: PTH115
     except OSError:
         return ""
-    kind = seen.st_mode >> 12
-    content = os.readlink(path) if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""  # noqa: PTH115
-    return f"{kind:o} {seen.st_mode & 0o7777:o} {seen.st_uid}:{seen.st_gid} {content}"
+    return f"{seen.st_mode >> 12:o} {seen.st_mode & 0o7777:o} {seen.st_uid}:{seen.st_gid} {content}"
 
 
 def processes() -> dict[int, str]:

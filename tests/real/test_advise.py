@@ -137,7 +137,9 @@ def test_the_command_tells_it_and_ctrl_c_ends_it(here: Place) -> None:
     command = [sys.executable, "-P", "-m", "howdah", "advise", "shop", "--for", "60"]
     environment = {**os.environ, "HOWDAH_HOME": str(here.home), "HOWDAH_LANG": "en"}
     with running(here, "listens", "LISTEN jobs"):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # whoever runs the tests in the background has it ignored, and so would all that they start
+        heeding = ["env", "--default-signal=INT", *command]
+        process = subprocess.Popen(heeding, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         assert process.stderr.readline().startswith("watching shop")
         time.sleep(2)  # it has begun to look

@@ -5,6 +5,7 @@ the very files that Howdah writes, on the oldest and the newest PgBouncer that i
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def pooler(request: pytest.FixtureRequest) -> Iterator[Pooler]:
     running = subprocess.Popen([program.path, "-q", "pgbouncer.ini"], cwd=directory, **user)  # type: ignore[call-overload]
     path = directory / f".s.PGSQL.{port}"
     try:
-        assert process.wait_until(path.exists, 5)
+        assert process.wait_until(lambda: answers(path), 30)
         with console(path, uid=ACCOUNT.uid if ACCOUNT is not None else os.geteuid(), seconds=30) as asked:
             machine: dict[str, Any] = {"server_user": "postgres", "pooler_user": "pgbouncer", "own_user": "root"}
             facts = Facts(**machine, pooler_version=program.version, cores=2, memory_mib=4096, nofile=1_048_576)
@@ -115,6 +116,12 @@ def pooler(request: pytest.FixtureRequest) -> Iterator[Pooler]:
     finally:
         running.kill()
         running.wait()
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody listens: a socket is there before that."""
+    with socket.socket(socket.AF_UNIX) as knock:
+        return knock.connect_ex(str(path)) == 0
 
 
 def asked_of(made: Pooler, given: dict[str, str]) -> Instance | None:

@@ -10,9 +10,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from howdah.errors import Conflict, Unavailable
@@ -93,8 +94,9 @@ def _open(path: Path) -> int:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.parent.chmod(0o700)
-        if path.exists() and not path.is_file():
-            raise OSError(errno.EISDIR, "it is not a file")
+        with suppress(FileNotFoundError):  # one look: whoever removes it meanwhile has not put something else there
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise OSError(errno.EISDIR, "it is not a file")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.fchmod(descriptor, 0o600)
     except OSError as error:
