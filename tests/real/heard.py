@@ -25,7 +25,7 @@ LEFT_OUT = {
     r"failed to send welcome message|connection to client lost|tls_sbufio_(?:recv|send)": "the client had gone away; told beside it",
     r"unsupported startup parameter: ": "the parameter's value, beside the answer to the client",
     r"closing because: ": "not a complaint",
-    r"^UTC \[\d+\] LOG ": "a line that a full disk cut in the middle, with the next one in it",
+    r"UTC \[\d+\] LOG ": "a line that was cut in the middle, by a full disk or the end of its writer, with the next one in it",
     r"server connection closed": "a lost server, noticed by writing to it; by reading it is `server conn crashed?` (client.c)",
     r"role \".*\" does not exist$": "the user of an ended test asks once more over the socket",
 }
