@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 from tests.real.instances import DATABASE, PASSWORD, USER, NotAgreed, Place, Voice, asks, place, prove, scalar
+from tests.real.middlebox import SSL_REQUEST
 
 from howdah import wire
 from howdah.core.instance import HOPS, Hop
-from howdah.host import accounts
+from howdah.host import accounts, admin
 from howdah.host.process import wait_until
 
 
@@ -61,6 +62,32 @@ def test_who_was_told_that_there_is_no_tls_still_gets_in_plainly(here: Place) ->
     assert "SSL required" in here.refused("pooled", sslmode="disable")
 
 
+class _Killed(BaseException):
+    """What no code of ours catches, as nothing catches `kill -9`."""
+
+
+def test_who_dies_while_both_ways_are_open_leaves_them_to_the_next_pass(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.set({"ssl": "off"})
+
+    def die(*_: object) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(admin, "await_logins", die)
+        with pytest.raises(_Killed):
+            here.set({"ssl": "on"})
+    port = here.want().hop_port("pooled")
+    assert port is not None
+    assert _told_at(port) == b"S"
+    with here.login("pooled", sslmode="disable") as plain:
+        assert scalar(plain, "SELECT 1") == 1, "both ways"
+    here.service.repair("shop", asks("repair"))
+    assert "SSL required" in here.refused("pooled", sslmode="disable")
+    again = here.service.repair("shop", asks("repair")).operation
+    assert again is not None
+    assert not again.story, "nothing is left to do"
+
+
 class _Asked(NamedTuple):
     connection: socket.socket
     answer: bytes
@@ -69,7 +96,7 @@ class _Asked(NamedTuple):
 def _ask(port: int) -> _Asked:
     """Ask for TLS as a client of PostgreSQL does, and hear the answer."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-    connection.sendall(struct.pack("!II", 8, 80877103))
+    connection.sendall(struct.pack("!II", 8, SSL_REQUEST))
     return _Asked(connection, connection.recv(1))
 
 
