@@ -259,9 +259,10 @@ class Rounds:
 
     def _keep_house(self) -> None:
         """Empty the trash of what is old enough, and have missing spares made: whoever was to make them may have been killed."""
-        for chore in (self._service().clear_trash, self._service().refill_spares):
-            with suppress(Refusal):
-                chore()
+        with suppress(Refusal):
+            self._service().clear_trash()
+        with suppress(Refusal):
+            self._service().refill_spares()
 
 
 def _doubled(times: int, most: float) -> float:
