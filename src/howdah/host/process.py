@@ -62,10 +62,7 @@ def spawn(
     A standard stream is a file to append to (it then belongs to `account`), a descriptor, or /dev/null: never ours, or
     `$(howdah …)` would wait for the server to end. `account` other than our own needs root.
     """
-    who = current_account()
-    other = account if account is not None and account.uid != who.uid else None
-    if other is not None and who.uid != 0:
-        raise Unsupported("account_needs_root", say("cannot start {program} as {name}: only root may", program=argv[0], name=other.name))
+    other = _other(account, argv[0])
     with contextlib.ExitStack() as opened:
         streams = [_stream(target, other, opened) for target in (stdin, stdout, stderr)]
         try:
@@ -93,6 +90,16 @@ def spawn(
     except (FileNotFoundError, ProcessLookupError):
         # Ended already, and gone at once because whoever started us ignores SIGCHLD: no process has this start time.
         return Process(child.pid, -1)
+
+
+def _other(account: Account | None, program: str | Path) -> Account | None:
+    """Return the account to change to, None where it is our own."""
+    who = current_account()
+    if account is None or account.uid == who.uid:
+        return None
+    if who.uid != 0:
+        raise Unsupported("account_needs_root", say("cannot start {program} as {name}: only root may", program=program, name=account.name))
+    return account
 
 
 def _stream(target: Path | int | None, owner: Account | None, opened: contextlib.ExitStack) -> int:
